@@ -1,0 +1,182 @@
+"""Files and folders that are either complete or absent, and the hashes that tie them together.
+
+Every stage writes through :func:`write_json`, :func:`write_text` or :func:`new_folder`: the content goes to a
+temporary sibling first and is renamed into place, so a crash, a full disk or Ctrl-C leaves the old state untouched.
+A stage folder carries a :class:`StageRecord`; equal ``input_hash`` means the stage need not run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hrkd.errors import ArtifactError
+
+STAGE_RECORD = "stage.json"
+STAGE_SCHEMA_VERSION = 1
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as lower-case hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_of(value: Any) -> str:
+    """Return the SHA-256 of a JSON-serialisable value in canonical form (sorted keys, no spaces)."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` so that a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_sibling(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically; NaN and infinity are refused because no reader agrees on them."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file written by this project.
+
+    Raises:
+        ArtifactError: The file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"`{path}` does not exist") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(
+            f"`{path}` is not valid JSON: {error}", hint="it was changed or damaged; make it again"
+        ) from error
+
+
+@contextmanager
+def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield an empty temporary folder that becomes ``target`` when the block ends without an exception.
+
+    Args:
+        target: Where the finished folder shall stand.
+        replace: Whether an existing ``target`` is swapped out. Without it, an existing target is an error.
+
+    Raises:
+        ArtifactError: ``target`` exists and ``replace`` is false; raised before the block runs.
+    """
+    if target.exists() and not replace:
+        raise ArtifactError(f"`{target}` exists already", hint="choose another name, or pass --overwrite")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_sibling(target)
+    temporary.mkdir()
+    try:
+        yield temporary
+        retired = _temporary_sibling(target)
+        if target.exists():
+            target.rename(retired)
+        temporary.rename(target)
+        shutil.rmtree(retired, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary_sibling(path: Path) -> Path:
+    """Name a hidden path beside ``path``: the same file system, so that renaming is atomic."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """What a finished stage was made from.
+
+    Attributes:
+        stage: Name of the stage (``teacher``, ``student``, ...).
+        input_hash: Hash of everything that decides the stage's result.
+        files: SHA-256 of each file of the folder, by relative path.
+        details: Anything a reader may want to see (metrics, versions); not part of any hash.
+    """
+
+    stage: str
+    input_hash: str
+    files: Mapping[str, str]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    schema_version: int = STAGE_SCHEMA_VERSION
+
+    @property
+    def output_hash(self) -> str:
+        """Hash over the files' contents: what a later stage names as its parent."""
+        return hash_of(dict(self.files))
+
+
+def finish_stage(folder: Path, stage: str, input_hash: str, details: Mapping[str, Any]) -> StageRecord:
+    """Hash every file of ``folder`` and write its :class:`StageRecord`; call as the last act inside `new_folder`."""
+    record = StageRecord(stage, input_hash, hash_files(folder), details)
+    write_json(folder / STAGE_RECORD, asdict(record))
+    return record
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file below ``folder`` by relative POSIX path, the stage record left out."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != STAGE_RECORD)
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in paths}
+
+
+def read_stage(folder: Path) -> StageRecord | None:
+    """Return the record of a finished stage, or None when ``folder`` holds none.
+
+    Raises:
+        ArtifactError: The record is damaged, or of a schema that this version does not know.
+    """
+    path = folder / STAGE_RECORD
+    if not path.exists():
+        return None
+    value = read_json(path)
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version != STAGE_SCHEMA_VERSION:
+        raise ArtifactError(
+            f"`{path}` has schema version {version!r}, this hrkd reads {STAGE_SCHEMA_VERSION}",
+            hint="upgrade hrkd, or make the stage again with --overwrite",
+        )
+    try:
+        return StageRecord(**value)
+    except TypeError as error:
+        raise ArtifactError(f"`{path}` is not a stage record: {error}") from error
+
+
+def verify_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Check that every listed file stands in ``folder`` with the recorded SHA-256.
+
+    Raises:
+        ArtifactError: A file is missing, differs, or its name points outside the folder.
+    """
+    root = folder.resolve()
+    for name, expected in files.items():
+        path = (folder / name).resolve()
+        if not path.is_relative_to(root):
+            raise ArtifactError(f"`{folder}` names the file `{name}`, which lies outside the folder")
+        if not path.is_file():
+            raise ArtifactError(f"`{folder / name}` is missing", hint="the folder is incomplete; make or copy it again")
+        actual = sha256_file(path)
+        if actual != expected:
+            raise ArtifactError(
+                f"`{folder / name}` was changed: SHA-256 is {actual[:12]}..., recorded {expected[:12]}...",
+                hint="the folder is damaged; make or copy it again",
+            )

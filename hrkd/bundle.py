@@ -1,0 +1,185 @@
+"""The bundle: the folder that is shipped. Export writes it, the edge runtime reads it, nothing else connects them.
+
+::
+
+    model.onnx       one graph for all domains: input_ids, attention_mask, domain_id -> logits
+    tokenizer.json   a `tokenizers` file; truncation is set from the manifest's max_length
+    eval.jsonl       test texts of every domain with label and the teacher's logits
+    manifest.json    this module's Manifest: hashes, names, facts, reference numbers
+
+A bundle is verified before anything in it is parsed by another library, and nothing in it is executed or unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hrkd.artifact import hash_of, read_json, sha256_file, verify_files, write_json, write_text
+from hrkd.errors import ArtifactError
+
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+TOKENIZER = "tokenizer.json"
+EVAL = "eval.jsonl"
+SCHEMA_VERSION = 1
+UNKNOWN_DOMAIN = -1
+"""The `domain_id` that asks for the mean of all heads' probabilities."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BundleFile(_Strict):
+    """One file of the bundle."""
+
+    sha256: str
+    size_bytes: int
+
+
+class GraphFacts(_Strict):
+    """What the ONNX file contains, counted after it was written."""
+
+    opset: int
+    ir_version: int
+    operators: dict[str, int] = Field(description="number of nodes by operator type")
+    quantized_bytes: int = Field(description="bytes of integer weight tensors")
+    float_bytes: int = Field(description="bytes of floating-point weight tensors that are left")
+
+
+class ReferenceMetrics(_Strict):
+    """Accuracy on `eval.jsonl` when the bundle was made, to compare with what the device measures."""
+
+    average: float
+    worst: float
+    domains: dict[str, float]
+    agreement_with_teacher: float
+
+
+class Manifest(_Strict):
+    """Everything a runtime and a reader need to know about a bundle."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str
+    role: Literal["teacher", "student"]
+    precision: Literal["fp32", "int8"]
+    target: str
+    backend: str | None = Field(description="library that quantised the graph; None for fp32")
+    domain_names: tuple[str, ...]
+    label_names: tuple[str, ...]
+    max_length: int
+    text_pairs: bool
+    parents: dict[str, str] = Field(description="output hash of each stage that this bundle was made from")
+    recipe_hash: str | None
+    method: dict[str, str | float | int | None] = Field(description="distillation objective, for readers")
+    versions: dict[str, str] = Field(description="versions of the libraries that made the bundle")
+    graph: GraphFacts
+    reference: ReferenceMetrics
+    session: dict[str, int | bool | str] = Field(description="onnxruntime session settings to use")
+    files: dict[str, BundleFile]
+
+    @property
+    def model_sha256(self) -> str:
+        """SHA-256 of the ONNX file."""
+        return self.files[MODEL].sha256
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes needed to run the model: everything but the evaluation texts and the manifest itself."""
+        return sum(file.size_bytes for name, file in self.files.items() if name != EVAL)
+
+    @property
+    def bundle_hash(self) -> str:
+        """One hash over all files."""
+        return hash_of({name: file.sha256 for name, file in self.files.items()})
+
+
+class EvalExample(_Strict):
+    """One line of `eval.jsonl`."""
+
+    text: str
+    text_pair: str | None = None
+    label: str
+    domain: str
+    teacher_logits: tuple[float, ...]
+
+
+def describe_files(folder: Path) -> dict[str, BundleFile]:
+    """Hash and measure the files of a bundle folder, for its manifest."""
+    paths = [folder / name for name in (MODEL, TOKENIZER, EVAL)]
+    return {path.name: BundleFile(sha256=sha256_file(path), size_bytes=path.stat().st_size) for path in paths}
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` as the last file of a bundle."""
+    write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
+
+
+def open_bundle(folder: Path) -> Manifest:
+    """Read and verify a bundle.
+
+    Raises:
+        ArtifactError: Not a bundle, of an unknown schema, or a file is missing or changed.
+    """
+    if not folder.is_dir():
+        raise ArtifactError(f"bundle `{folder}` is not a folder", hint="`hrkd export` makes one")
+    if not (folder / MANIFEST).exists():
+        raise ArtifactError(f"`{folder}` has no {MANIFEST}, so it is not a bundle", hint="`hrkd export` makes one")
+    manifest = _parse_manifest(folder / MANIFEST)
+    verify_files(folder, {name: file.sha256 for name, file in manifest.files.items()})
+    return manifest
+
+
+def _parse_manifest(path: Path) -> Manifest:
+    value = read_json(path)
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"`{path}` has schema version {version!r}, this hrkd reads {SCHEMA_VERSION}",
+            hint="upgrade hrkd, or export the bundle again",
+        )
+    try:
+        manifest = Manifest.model_validate(value)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ArtifactError(
+            f"`{path}` is not a valid manifest: `{where}`: {problem['msg']}", hint="export the bundle again"
+        ) from error
+    missing = {MODEL, TOKENIZER, EVAL} - set(manifest.files)
+    if missing:
+        raise ArtifactError(f"`{path}` does not list {', '.join(sorted(missing))}", hint="export the bundle again")
+    return manifest
+
+
+def write_eval(folder: Path, examples: Iterable[EvalExample]) -> None:
+    """Write `eval.jsonl`."""
+    lines = (json.dumps(example.model_dump(mode="json"), ensure_ascii=False) for example in examples)
+    write_text(folder / EVAL, "\n".join(lines) + "\n")
+
+
+def read_eval(folder: Path, manifest: Manifest) -> list[EvalExample]:
+    """Read `eval.jsonl` and check it against the manifest's names.
+
+    Raises:
+        ArtifactError: A line is damaged, or names a label or domain that the manifest does not know.
+    """
+    examples = []
+    for number, line in enumerate((folder / EVAL).read_text(encoding="utf-8").split("\n"), start=1):
+        if not line:
+            continue
+        try:
+            example = EvalExample.model_validate_json(line)
+        except ValidationError as error:
+            raise ArtifactError(f"`{folder / EVAL}` line {number}: {error.errors()[0]['msg']}") from error
+        if example.label not in manifest.label_names or example.domain not in manifest.domain_names:
+            raise ArtifactError(f"`{folder / EVAL}` line {number}: unknown label or domain")
+        examples.append(example)
+    if not examples:
+        raise ArtifactError(f"`{folder / EVAL}` holds no examples", hint="export the bundle again")
+    return examples

@@ -1,0 +1,99 @@
+"""Model folders: classifier.json, config.json, model.safetensors, and the tokenizer's files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from hrkd.artifact import read_json, write_json
+from hrkd.errors import ArtifactError, CheckpointError
+from hrkd.models.classifier import ACTIVATIONS, ClassifierConfig, MultiDomainClassifier
+from hrkd.models.encoder import WEIGHTS, build_encoder, read_config, resolve_base
+
+CLASSIFIER = "classifier.json"
+SCHEMA_VERSION = 1
+
+
+def save_classifier(model: MultiDomainClassifier, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write a model folder; call inside :func:`hrkd.artifact.new_folder` so that it appears complete or not at all."""
+    write_json(folder / CLASSIFIER, {"schema_version": SCHEMA_VERSION, **asdict(model.config)})
+    model.encoder.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+
+
+def load_classifier(folder: Path, *, attention: str = "sdpa") -> MultiDomainClassifier:
+    """Load a model folder in float32 on the CPU, in evaluation mode.
+
+    Args:
+        folder: Written by :func:`save_classifier`.
+        attention: Attention implementation: ``sdpa`` to run, ``eager`` to export.
+
+    Raises:
+        CheckpointError: Missing, damaged, or its weights do not fit its configuration.
+    """
+    config = read_classifier_config(folder)
+    model = MultiDomainClassifier(build_encoder(read_config(folder), attention=attention), config)
+    try:
+        state = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"`{folder / WEIGHTS}` cannot be read: {error}", hint="make the model again") from error
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
+        raise CheckpointError(f"the weights in `{folder}` do not fit its configuration: {reason}") from error
+    return model.eval()
+
+
+def read_classifier_config(folder: Path) -> ClassifierConfig:
+    """Read classifier.json.
+
+    Raises:
+        CheckpointError: The folder does not exist, is not a model folder, or is of another schema.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"model folder `{folder}` does not exist")
+    if not (folder / CLASSIFIER).is_file():
+        raise CheckpointError(
+            f"`{folder}` has no {CLASSIFIER}, so hrkd did not write it",
+            hint="a Hugging Face classifier is taken over with `teacher.adopt` in the recipe",
+        )
+    try:
+        value: dict[str, Any] = dict(read_json(folder / CLASSIFIER))
+    except (ArtifactError, TypeError, ValueError) as error:
+        raise CheckpointError(f"`{folder / CLASSIFIER}` cannot be read: {error}") from error
+    version = value.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise CheckpointError(f"`{folder / CLASSIFIER}` has schema version {version!r}, expected {SCHEMA_VERSION}")
+    for name in ("domain_names", "label_names"):
+        value[name] = tuple(value.get(name, ()))
+    try:
+        config = ClassifierConfig(**value)
+    except TypeError as error:
+        raise CheckpointError(f"`{folder / CLASSIFIER}` is not a classifier description: {error}") from error
+    if config.activation not in ACTIVATIONS:
+        raise CheckpointError(f"`{folder / CLASSIFIER}`: unknown activation {config.activation!r}")
+    return config
+
+
+def load_tokenizer(base: str | Path) -> PreTrainedTokenizerFast:
+    """Load the fast tokenizer of a model folder, a pretrained base or a Hub id.
+
+    Raises:
+        CheckpointError: There is none, or it has no fast version.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolve_base(str(base)), use_fast=True)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise CheckpointError(f"the tokenizer of `{base}` cannot be loaded: {reason}") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise CheckpointError(f"`{base}` has no fast tokenizer", hint="the bundle needs a tokenizer.json")
+    return tokenizer
