@@ -13,7 +13,7 @@ A bundle is verified before anything in it is parsed by another library, and not
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -164,22 +164,34 @@ def write_eval(folder: Path, examples: Iterable[EvalExample]) -> None:
 
 
 def read_eval(folder: Path, manifest: Manifest) -> list[EvalExample]:
-    """Read `eval.jsonl` and check it against the manifest's names.
+    """Read a bundle's `eval.jsonl`; see :func:`parse_eval`."""
+    return parse_eval(folder / EVAL, manifest.label_names, manifest.domain_names)
+
+
+def parse_eval(path: Path, label_names: Sequence[str], domain_names: Sequence[str]) -> list[EvalExample]:
+    """Read evaluation texts and check them against the known names.
 
     Raises:
-        ArtifactError: A line is damaged, or names a label or domain that the manifest does not know.
+        ArtifactError: The file is missing or empty, or a line is damaged or names an unknown label or domain.
     """
+    hint = "export the bundle, or make the model, again"
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"`{path}` cannot be read: {error}", hint=hint) from error
     examples = []
-    for number, line in enumerate((folder / EVAL).read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
             example = EvalExample.model_validate_json(line)
         except ValidationError as error:
-            raise ArtifactError(f"`{folder / EVAL}` line {number}: {error.errors()[0]['msg']}") from error
-        if example.label not in manifest.label_names or example.domain not in manifest.domain_names:
-            raise ArtifactError(f"`{folder / EVAL}` line {number}: unknown label or domain")
+            raise ArtifactError(f"`{path}` line {number}: {error.errors()[0]['msg']}", hint=hint) from error
+        if example.label not in label_names or example.domain not in domain_names:
+            raise ArtifactError(
+                f"`{path}` line {number}: label {example.label!r} or domain {example.domain!r} is unknown", hint=hint
+            )
         examples.append(example)
     if not examples:
-        raise ArtifactError(f"`{folder / EVAL}` holds no examples", hint="export the bundle again")
+        raise ArtifactError(f"`{path}` holds no examples", hint=hint)
     return examples

@@ -1,0 +1,179 @@
+"""What every source is turned into: labelled texts of several domains, split for training, validation and test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrkd.errors import DataError
+
+
+class Split(StrEnum):
+    """What a text is used for."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    """Chooses the best step."""
+    TEST = "test"
+    """Reported, and never looked at before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Labelled texts of one split.
+
+    Attributes:
+        texts: First (or only) text of each example.
+        text_pairs: Second text of each example, or None when the task has single texts.
+        labels: Index into the label names, shape (n,).
+        domains: Index into the domain names, shape (n,).
+    """
+
+    texts: tuple[str, ...]
+    text_pairs: tuple[str, ...] | None
+    labels: NDArray[np.int64]
+    domains: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        pairs = len(self.texts) if self.text_pairs is None else len(self.text_pairs)
+        if not len(self.texts) == pairs == len(self.labels) == len(self.domains):
+            raise ValueError(
+                f"{len(self.texts)} texts, {pairs} text pairs, {len(self.labels)} labels and "
+                f"{len(self.domains)} domains do not belong together"
+            )
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, indices: NDArray[np.int64]) -> Self:
+        """Return the examples at ``indices``, shape (m,), in that order."""
+        pairs = self.text_pairs
+        return type(self)(
+            texts=tuple(self.texts[index] for index in indices),
+            text_pairs=None if pairs is None else tuple(pairs[index] for index in indices),
+            labels=self.labels[indices],
+            domains=self.domains[indices],
+        )
+
+    def of_domain(self, domain: int) -> Self:
+        """Return the examples of one domain id."""
+        return self.select(np.flatnonzero(self.domains == domain))
+
+    def keys(self) -> list[str]:
+        """Return what identifies each example as a text: see :func:`text_key`."""
+        pairs = self.text_pairs or ("",) * len(self)
+        return [text_key(text, pair) for text, pair in zip(self.texts, pairs, strict=True)]
+
+
+def text_key(text: str, text_pair: str = "") -> str:
+    """Return the text with runs of white space made one space: equal keys are the same text to a tokenizer."""
+    return " ".join(text.split()) + "\n" + " ".join(text_pair.split())
+
+
+@dataclass(frozen=True)
+class DomainDataset:
+    """One labelled text set over several domains that share their labels.
+
+    Attributes:
+        domain_names: Name of each domain id.
+        label_names: Name of each label id.
+        splits: The three splits.
+        source: Where it came from, in words; not part of the fingerprint.
+    """
+
+    domain_names: tuple[str, ...]
+    label_names: tuple[str, ...]
+    splits: Mapping[Split, Examples]
+    source: str
+
+    @property
+    def train(self) -> Examples:
+        """The examples to learn from."""
+        return self.splits[Split.TRAIN]
+
+    @property
+    def validation(self) -> Examples:
+        """The examples that choose the best step."""
+        return self.splits[Split.VALIDATION]
+
+    @property
+    def test(self) -> Examples:
+        """The examples that are reported."""
+        return self.splits[Split.TEST]
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether every example is a pair of texts."""
+        return self.train.text_pairs is not None
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 over names, texts, labels, domains and splits: equal means the same training input."""
+        digest = hashlib.sha256(json.dumps([self.domain_names, self.label_names]).encode())
+        for split in Split:
+            examples = self.splits[split]
+            content = [examples.texts, examples.text_pairs, examples.labels.tolist(), examples.domains.tolist()]
+            digest.update(json.dumps([split, content]).encode())
+        return digest.hexdigest()
+
+
+def validate_dataset(dataset: DomainDataset) -> None:
+    """Refuse a data set on which training or scores would be meaningless.
+
+    Raises:
+        DataError: There is no domain, fewer than two labels, a domain without examples in a split, a domain whose
+            training examples all have one label, or a label in validation or test that training never shows.
+    """
+    if not dataset.domain_names:
+        raise DataError(f"{dataset.source} holds no domain", hint="check that the data set is not empty")
+    if len(dataset.label_names) < 2:
+        raise DataError(
+            f"{dataset.source} has {len(dataset.label_names)} label(s): {', '.join(dataset.label_names)}",
+            hint="a classifier needs at least two; check `data.label_column`",
+        )
+    _refuse_empty_domains(dataset)
+    _refuse_one_class_domains(dataset)
+    _refuse_unseen_labels(dataset)
+
+
+def _refuse_empty_domains(dataset: DomainDataset) -> None:
+    empty = [
+        f"`{name}` in {split}"
+        for split in Split
+        for index, name in enumerate(dataset.domain_names)
+        if not np.any(dataset.splits[split].domains == index)
+    ]
+    if empty:
+        raise DataError(
+            f"{dataset.source} has domains without examples: {', '.join(empty)}",
+            hint="give them examples there, leave them out with `data.domains`, or change "
+            "`data.validation_fraction` and `data.test_fraction`",
+        )
+
+
+def _refuse_one_class_domains(dataset: DomainDataset) -> None:
+    for index, name in enumerate(dataset.domain_names):
+        labels = np.unique(dataset.train.labels[dataset.train.domains == index])
+        if len(labels) == 1:
+            raise DataError(
+                f"{dataset.source}: all training examples of domain `{name}` have the label "
+                f"`{dataset.label_names[labels[0]]}`",
+                hint="add examples of another label, or leave the domain out with `data.domains`",
+            )
+
+
+def _refuse_unseen_labels(dataset: DomainDataset) -> None:
+    for split in (Split.VALIDATION, Split.TEST):
+        unseen = np.setdiff1d(dataset.splits[split].labels, dataset.train.labels)
+        if len(unseen):
+            names = ", ".join(f"`{dataset.label_names[label]}`" for label in unseen)
+            raise DataError(
+                f"{dataset.source}: label(s) {names} stand in {split} but not in train",
+                hint="add training examples of these labels, or correct the labels",
+            )

@@ -1,0 +1,29 @@
+"""The prediction term: soft cross-entropy with the teacher (Hinton et al. 2015, Eq. 1 and section 2.1)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from hrkd.precision import at_least_float32
+
+
+def soft_cross_entropy(student: Tensor, teacher: Tensor, num_domains: int, temperature: float = 1.0) -> Tensor:
+    """Cross-entropy of the student's distribution under the teacher's, both softened: ``-tau^2 sum_c p_c log q_c``.
+
+    Summed over classes, meaned over the examples of a domain, times tau^2 so that its gradient keeps its size. The
+    released code means over classes as well and has no tau^2, i.e. its value is this one divided by C at tau = 1.
+    At student == teacher the value is the teacher's entropy, not 0; the gradient is 0.
+
+    Args:
+        student: Logits (K*B, C); rows are K equal blocks in domain order.
+        teacher: Logits (K*B, C).
+        num_domains: K.
+        temperature: tau.
+
+    Returns:
+        (K,) float32.
+    """
+    target = (at_least_float32(teacher) / temperature).softmax(dim=-1)
+    log_probabilities = (at_least_float32(student) / temperature).log_softmax(dim=-1)
+    per_example = -(target * log_probabilities).sum(dim=-1) * temperature**2
+    return per_example.unflatten(0, (num_domains, -1)).mean(dim=1)

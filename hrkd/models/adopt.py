@@ -1,0 +1,99 @@
+"""Taking over a classifier that the user fine-tuned with Hugging Face: its encoder, its pooler, and its head for all.
+
+Example: a ``BertForSequenceClassification`` folder becomes a :class:`MultiDomainClassifier` whose K heads are equal at
+first; its logits are the original's in every domain.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from hrkd.errors import CheckpointError
+from hrkd.models.classifier import Activation, ClassifierConfig, MultiDomainClassifier
+from hrkd.models.encoder import resolve_base
+
+
+def adopt_classifier(source: str, config: ClassifierConfig) -> MultiDomainClassifier:
+    """Load an ordinary single-head sequence classifier as a multi-domain teacher.
+
+    Args:
+        source: Folder or Hub id.
+        config: Domains, labels and limits of the data; labels are matched by name.
+
+    Raises:
+        CheckpointError: It cannot be loaded, has no trained head, has other labels, or an unknown kind of head.
+    """
+    original = _load(source)
+    dense, projection, activation = _head_parts(original, source)
+    rows = _label_rows(original, config, source)
+    adopted_config = ClassifierConfig(
+        domain_names=config.domain_names,
+        label_names=config.label_names,
+        max_length=config.max_length,
+        text_pairs=config.text_pairs,
+        separator_id=config.separator_id,
+        activation=activation,
+    )
+    model = MultiDomainClassifier(original.base_model, adopted_config)
+    with torch.no_grad():
+        model.pooler.load_state_dict(dense.state_dict())
+        model.head_weight.copy_(projection.weight[rows].expand_as(model.head_weight))
+        model.head_bias.copy_(projection.bias[rows].expand_as(model.head_bias))
+    return model.eval()
+
+
+def _load(source: str) -> PreTrainedModel:
+    transformers_logging.set_verbosity_error()
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            resolve_base(source), use_safetensors=True, output_loading_info=True, dtype="float32"
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise CheckpointError(f"classifier `{source}` cannot be loaded: {reason}") from error
+    if info["missing_keys"]:
+        raise CheckpointError(
+            f"`{source}` lacks trained weights, first `{sorted(info['missing_keys'])[0]}`: it is not a classifier",
+            hint="train a teacher on it with `teacher.base` instead of `teacher.adopt`",
+        )
+    return model
+
+
+def _head_parts(model: PreTrainedModel, source: str) -> tuple[nn.Linear, nn.Linear, Activation]:
+    """Return the pooling map, the output map and the non-linearity between them, however the family calls them."""
+    pooler = getattr(model.base_model, "pooler", None)
+    head = getattr(model, "classifier", None)
+    if hasattr(head, "dense") and hasattr(head, "out_proj"):
+        activation: Activation = "gelu" if model.config.model_type == "electra" else "tanh"
+        return head.dense, head.out_proj, activation
+    if isinstance(head, nn.Linear) and hasattr(model, "pre_classifier"):
+        return model.pre_classifier, head, "relu"
+    if isinstance(head, nn.Linear) and pooler is not None and hasattr(pooler, "dense"):
+        return pooler.dense, head, "tanh"
+    raise CheckpointError(
+        f"the head of `{source}` ({type(model).__name__}) has an unknown form",
+        hint="supported: BERT, RoBERTa, ELECTRA and DistilBERT sequence classifiers",
+    )
+
+
+def _label_rows(model: PreTrainedModel, config: ClassifierConfig, source: str) -> list[int]:
+    """Return, for each of our label ids, the row of the original head that predicts it."""
+    names = [str(model.config.id2label[row]) for row in range(model.config.num_labels)]
+    if len(names) != len(config.label_names):
+        raise CheckpointError(
+            f"`{source}` has {len(names)} labels {names}, the data has {list(config.label_names)}",
+            hint="bring a classifier of the same task",
+        )
+    if all(name == f"LABEL_{row}" for row, name in enumerate(names)):
+        return list(range(len(names)))
+    by_name = {name.casefold(): row for row, name in enumerate(names)}
+    missing = [label for label in config.label_names if label.casefold() not in by_name]
+    if missing:
+        raise CheckpointError(
+            f"`{source}` has the labels {names}, the data has {list(config.label_names)}",
+            hint="rename the labels of one so that they match",
+        )
+    return [by_name[label.casefold()] for label in config.label_names]

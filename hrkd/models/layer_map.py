@@ -1,0 +1,33 @@
+"""Which teacher layer a student layer imitates, or is copied from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hrkd.errors import RecipeError
+
+
+def even_layer_map(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
+    """Return evenly spaced 1-based teacher layers that end at the last: student layer l gets ``round(l * N / L)``."""
+    return tuple(round(layer * teacher_layers / student_layers) for layer in range(1, student_layers + 1))
+
+
+def check_layer_map(layers: Sequence[int], student_layers: int, teacher_layers: int, *, key: str) -> tuple[int, ...]:
+    """Check a layer map given by the user.
+
+    Args:
+        layers: 1-based teacher layers, one for each student layer.
+        student_layers: L.
+        teacher_layers: N.
+        key: Recipe key, for the message.
+
+    Raises:
+        RecipeError: It has the wrong length, leaves the teacher, or does not rise.
+    """
+    if len(layers) != student_layers:
+        raise RecipeError(f"`{key}` names {len(layers)} layers, the student has {student_layers}")
+    if max(layers) > teacher_layers:
+        raise RecipeError(f"`{key}` names layer {max(layers)}, the teacher has {teacher_layers}")
+    if any(after <= before for before, after in zip(layers, layers[1:])):
+        raise RecipeError(f"`{key}` must rise, got {list(layers)}")
+    return tuple(layers)

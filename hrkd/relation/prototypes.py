@@ -1,0 +1,31 @@
+"""Domain prototypes: where the texts of a domain lie on average, level by level (HRKD section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hrkd.precision import at_least_float32
+
+
+def domain_prototypes(hidden_states: Sequence[Tensor], token_mask: Tensor, num_domains: int) -> Tensor:
+    """Return the mean hidden state of each domain at each level, ``P[l, k]``.
+
+    The released code averages over padding as well; here padding has no weight, so the result does not depend on how
+    long the longest text of a batch is (docs/decisions.md).
+
+    Args:
+        hidden_states: One (K*B, T, H) per level, already projected to the teacher's width; rows in domain order.
+        token_mask: (K*B, T), 1 for real tokens.
+        num_domains: K; the rows are K equal blocks.
+
+    Returns:
+        (L+1, K, H) float32.
+    """
+    states = torch.stack([at_least_float32(state) for state in hidden_states])  # (L+1, K*B, T, H)
+    weights = token_mask.to(states.dtype).unsqueeze(-1)
+    totals = (states * weights).sum(dim=2).unflatten(1, (num_domains, -1)).sum(dim=2)  # (L+1, K, H)
+    counts = token_mask.unflatten(0, (num_domains, -1)).sum(dim=(1, 2)).to(states.dtype)  # (K,)
+    return totals / counts.unsqueeze(-1)

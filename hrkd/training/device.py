@@ -1,0 +1,40 @@
+"""Where training runs and in which number format."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from hrkd.recipe import Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A torch device and the number format of its arithmetic; parameters stay float32."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which models run forward."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16)
+
+    def describe(self) -> str:
+        """Return the device's name and the number format, for logs and records."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+        return f"{name}, {str(self.dtype).removeprefix('torch.')}"
+
+
+def choose_device(precision: Precision) -> Device:
+    """Take the GPU when there is one, and bfloat16 where the device computes in it natively."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bf16()
+    use_bf16 = precision is Precision.BF16 or (precision is Precision.AUTO and native)
+    return Device(device, torch.bfloat16 if use_bf16 else torch.float32)
+
+
+def _cpu_has_bf16() -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot say; float32 is safe there
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))

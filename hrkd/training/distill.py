@@ -1,0 +1,145 @@
+"""Distillation: the student imitates the teacher in every domain, weighted by the domain-relational graph."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hrkd import __version__
+from hrkd.artifact import StageRecord, hash_files, hash_of, read_stage
+from hrkd.bundle import EVAL
+from hrkd.data.dataset import DomainDataset
+from hrkd.data.load import load_dataset
+from hrkd.errors import CheckpointError
+from hrkd.evaluation import predict_logits, score
+from hrkd.models import MultiDomainClassifier, load_classifier, load_tokenizer, save_classifier
+from hrkd.models.student import build_student
+from hrkd.recipe import Recipe
+from hrkd.run_folder import RunFolder
+from hrkd.training.device import Device, choose_device
+from hrkd.training.loop import Stage, run_training
+from hrkd.training.objective import DistillationObjective
+from hrkd.training.observer import Observer, Observers
+from hrkd.training.prepare import PreparedData, prepare_data
+from hrkd.training.stage import finished_before, write_stage
+from hrkd.training.tensorboard import TensorBoardObserver
+
+STAGE = "student"
+
+
+def distill(
+    recipe: Recipe,
+    run: RunFolder,
+    *,
+    teacher: Path | None = None,
+    observer: Observer | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+) -> StageRecord:
+    """Make ``run.student`` from a teacher.
+
+    Args:
+        recipe: Sections ``data``, ``student``, ``method`` and ``training`` decide the result.
+        run: Where it goes; a finished student of the same inputs is kept as it is.
+        teacher: Model folder of the teacher; ``run.teacher`` when left out.
+        observer: Told about progress.
+        resume: Whether to go on from the last checkpoint of an interrupted distillation.
+        overwrite: Whether a student made from other inputs may be replaced.
+
+    Raises:
+        CheckpointError: The teacher is missing, damaged, or of other domains or labels than the data.
+        RecipeError: The student's shape does not fit the teacher.
+        ArtifactError: ``run.student`` holds something else and ``overwrite`` is false.
+        Interrupted: Stopped by a signal; a checkpoint was written.
+    """
+    observer = observer or Observer()
+    teacher_folder = teacher or run.teacher
+    with run.locked():
+        teacher_model = load_classifier(teacher_folder)
+        dataset = load_dataset(recipe.data)
+        _check_teacher(teacher_model, dataset, teacher_folder)
+        input_hash = _input_hash(recipe, dataset, teacher_folder)
+        record = finished_before(run.student, input_hash, observer, overwrite=overwrite)
+        if record is not None:
+            return record
+        return _distill(recipe, run, dataset, teacher_model, teacher_folder, input_hash, observer, resume=resume)
+
+
+def _distill(
+    recipe: Recipe,
+    run: RunFolder,
+    dataset: DomainDataset,
+    teacher: MultiDomainClassifier,
+    teacher_folder: Path,
+    input_hash: str,
+    observer: Observer,
+    *,
+    resume: bool,
+) -> StageRecord:
+    torch.manual_seed(recipe.seed)
+    device = choose_device(recipe.training.precision)
+    student = build_student(teacher, recipe.student)
+    objective = DistillationObjective(teacher, student, recipe.method)
+    teacher.to(device.device)
+    objective.trainable.to(device.device)
+    data = prepare_data(dataset, load_tokenizer(teacher_folder), recipe.data.max_length)
+    stage = Stage(
+        name=STAGE,
+        input_hash=input_hash,
+        state_folder=run.training_state(STAGE),
+        examples=data.train,
+        batches=data.batches(recipe.training, recipe.seed),
+        validate=lambda: data.validation_scores(student, device),
+        config=recipe.training,
+        device=device,
+    )
+    watched = Observers([observer, TensorBoardObserver(run.events, dataset.domain_names)])
+    progress = run_training(objective, stage, watched, resume=resume)
+    details = {
+        "method": recipe.method.model_dump(mode="json"),
+        "layer_map": objective.layer_map,
+        "device": device.describe(),
+        "best_step": progress.best_step,
+        "history": progress.history,
+    }
+
+    def write(folder: Path) -> Mapping[str, Any]:
+        save_classifier(student, load_tokenizer(teacher_folder), folder)
+        shutil.copyfile(teacher_folder / EVAL, folder / EVAL)
+        return {**details, **_scores(student, data)}
+
+    return write_stage(run, STAGE, input_hash, write, watched)
+
+
+def _scores(student: MultiDomainClassifier, data: PreparedData) -> dict[str, dict[str, float]]:
+    device = Device(next(student.parameters()).device, torch.float32)
+    names = data.dataset.domain_names
+    return {
+        "validation": data.validation_scores(student, device).domains,
+        "test": score(predict_logits(student, data.test, device), data.test, names).domains,
+    }
+
+
+def _check_teacher(teacher: MultiDomainClassifier, dataset: DomainDataset, folder: Path) -> None:
+    for kind, known, found in (
+        ("domains", teacher.config.domain_names, dataset.domain_names),
+        ("labels", teacher.config.label_names, dataset.label_names),
+    ):
+        if known != found:
+            raise CheckpointError(f"teacher `{folder}` knows the {kind} {list(known)}, the data has {list(found)}")
+
+
+def _input_hash(recipe: Recipe, dataset: DomainDataset, teacher: Path) -> str:
+    record = read_stage(teacher)
+    return hash_of(
+        {
+            "hrkd": __version__,
+            "recipe": recipe.section_hash("data", "student", "method", "training"),
+            "data": dataset.fingerprint(),
+            "teacher": record.output_hash if record else hash_of(hash_files(teacher)),
+        }
+    )

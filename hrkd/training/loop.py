@@ -1,0 +1,204 @@
+"""The optimisation loop that teacher and student share: step, validate, keep the best, checkpoint, stop cleanly."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from hrkd.data.batches import DomainBatches
+from hrkd.data.collate import Batch, TokenizedExamples
+from hrkd.errors import HrkdError, Interrupted
+from hrkd.metrics import DomainScores
+from hrkd.recipe import TrainingConfig
+from hrkd.training.device import Device
+from hrkd.training.interrupt import StopRequest, stop_on_signal
+from hrkd.training.observer import Observer, StepReport
+from hrkd.training.optimization import build_optimizer, learning_rate_factor, set_learning_rate
+from hrkd.training.state import Progress, find_state, load_state, read_progress, save_state
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What an objective says about one batch.
+
+    Attributes:
+        loss: Scalar to minimise.
+        terms: Detached scalars for the log.
+        domain_ratios: R, (L+1, K), detached; None where there is no graph.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    domain_ratios: Tensor | None = None
+
+
+class Objective(Protocol):
+    """What is minimised. ``model`` is validated and kept; ``trainable`` holds it and whatever trains beside it."""
+
+    model: nn.Module
+    trainable: nn.Module
+
+    def __call__(self, batch: Batch) -> StepResult:
+        """Run forward on one domain-balanced batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What the loop needs to know besides the objective.
+
+    Attributes:
+        name: ``teacher`` or ``student``.
+        input_hash: Of everything that decides the result.
+        state_folder: Where the unfinished state is kept.
+        examples: Tokenised training split.
+        batches: Which examples each step sees.
+        validate: Scores the present model on the validation split.
+        config: Hyperparameters.
+        device: Where to run.
+    """
+
+    name: str
+    input_hash: str
+    state_folder: Path
+    examples: TokenizedExamples
+    batches: DomainBatches
+    validate: Callable[[], DomainScores]
+    config: TrainingConfig
+    device: Device
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole stage."""
+        return max(1, math.ceil(self.batches.steps_per_epoch * self.config.epochs))
+
+    def is_evaluation(self, step: int) -> bool:
+        """Whether the model is validated after ``step`` steps."""
+        interval = max(1, self.batches.steps_per_epoch // self.config.evaluations_per_epoch)
+        return step % interval == 0 or step == self.total_steps
+
+
+def run_training(objective: Objective, stage: Stage, observer: Observer, *, resume: bool) -> Progress:
+    """Train until the last step and leave the best weights by average validation accuracy in ``objective.model``.
+
+    Args:
+        objective: What to minimise; its modules already stand on the device.
+        stage: Data, hyperparameters and places.
+        observer: Told about every step and evaluation.
+        resume: Whether to go on from a saved state of the same inputs.
+
+    Raises:
+        Interrupted: A signal asked to stop; the state was saved first.
+        HrkdError: The loss became NaN or infinite.
+    """
+    optimizer = build_optimizer(objective.trainable, stage.config)
+    progress, best = _start(objective, stage, optimizer, resume=resume)
+    observer.started(stage.name, progress.step, stage.total_steps)
+    speed = _Speed()
+    with stop_on_signal() as stop:
+        while progress.step < stage.total_steps:
+            batch = stage.examples.batch(stage.batches.indices(progress.step)).to(stage.device.device)
+            report = _step(objective, stage, optimizer, batch, progress.step, speed)
+            progress.step += 1
+            observer.step(report)
+            if stage.is_evaluation(progress.step):
+                best = _evaluate(objective, stage, progress, best, observer)
+                speed.pause()
+            due = progress.step % stage.config.checkpoint_steps == 0 or progress.step == stage.total_steps
+            if due or stop.received:
+                save_state(stage.state_folder, progress, objective.trainable, optimizer, best)
+                speed.pause()
+            _raise_if_stopped(stop, stage, progress)
+    objective.model.load_state_dict(best)
+    return progress
+
+
+def _start(
+    objective: Objective, stage: Stage, optimizer: torch.optim.Optimizer, *, resume: bool
+) -> tuple[Progress, dict[str, Tensor]]:
+    state = find_state(stage.state_folder, stage.input_hash) if resume else None
+    if state is None:
+        return Progress(stage.input_hash), {}
+    return read_progress(state), load_state(state, objective.trainable, optimizer)
+
+
+def _step(
+    objective: Objective,
+    stage: Stage,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    step: int,
+    speed: _Speed,
+) -> StepReport:
+    """Do one optimisation step and describe it."""
+    config = stage.config
+    learning_rate = config.learning_rate * learning_rate_factor(step, stage.total_steps, config.warmup_fraction)
+    set_learning_rate(optimizer, learning_rate)
+    objective.trainable.train()
+    with stage.device.autocast():
+        result = objective(batch)
+    loss = result.loss.item()
+    if not math.isfinite(loss):
+        raise HrkdError(
+            f"the loss became {loss} in step {step + 1} of the {stage.name}",
+            hint="lower `learning_rate`, or use `precision: fp32`; the last checkpoint is kept",
+        )
+    result.loss.backward()  # type: ignore[no-untyped-call]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    terms = {"loss": loss, **{name: value.item() for name, value in result.terms.items()}}
+    ratios = {} if result.domain_ratios is None else _by_level(result.domain_ratios)
+    return StepReport(step + 1, stage.total_steps, terms, learning_rate, speed.count(len(batch.labels)), ratios)
+
+
+def _evaluate(
+    objective: Objective, stage: Stage, progress: Progress, best: dict[str, Tensor], observer: Observer
+) -> dict[str, Tensor]:
+    """Score the present model; return its weights if it is the best so far, else the earlier best."""
+    objective.model.eval()
+    scores = stage.validate()
+    progress.history.append((progress.step, scores.average))
+    is_best = scores.average > progress.best_score
+    observer.evaluated(progress.step, scores, is_best)
+    if not is_best:
+        return best
+    progress.best_score, progress.best_step = scores.average, progress.step
+    return {name: tensor.detach().clone() for name, tensor in objective.model.state_dict().items()}
+
+
+def _raise_if_stopped(stop: StopRequest, stage: Stage, progress: Progress) -> None:
+    if stop.received:
+        raise Interrupted(
+            f"stopped by {stop.received.name} after step {progress.step} of {stage.total_steps} of the {stage.name}",
+            hint="run the same command again to go on from there",
+        )
+
+
+def _by_level(domain_ratios: Tensor) -> dict[str, list[float]]:
+    return {f"level_{level}": ratios for level, ratios in enumerate(domain_ratios.tolist())}
+
+
+class _Speed:
+    """Examples per second over the last steps, time for evaluation and checkpoints left out."""
+
+    def __init__(self, window: int = 20) -> None:
+        self.window = window
+        self.marks: list[tuple[float, int]] = [(time.perf_counter(), 0)]
+
+    def count(self, examples: int) -> float:
+        """Note a finished step and return the present speed."""
+        self.marks = [*self.marks[-self.window :], (time.perf_counter(), examples)]
+        return sum(count for _, count in self.marks[1:]) / (self.marks[-1][0] - self.marks[0][0])
+
+    def pause(self) -> None:
+        """Leave out the time since the last step."""
+        self.marks = [(time.perf_counter(), 0)]

@@ -1,0 +1,61 @@
+"""From a recipe's data to tokenised splits, with everything checked that can be checked before training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerFast
+
+from hrkd.data.batches import DomainBatches
+from hrkd.data.collate import TokenizedExamples, tokenize
+from hrkd.data.dataset import DomainDataset
+from hrkd.evaluation import predict_logits, score
+from hrkd.metrics import DomainScores
+from hrkd.models import ClassifierConfig, MultiDomainClassifier
+from hrkd.recipe import TrainingConfig
+from hrkd.training.device import Device
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedData:
+    """The splits of a data set, tokenised for one tokenizer and length limit."""
+
+    dataset: DomainDataset
+    train: TokenizedExamples
+    validation: TokenizedExamples
+    test: TokenizedExamples
+
+    def batches(self, config: TrainingConfig, seed: int) -> DomainBatches:
+        """Return which training examples each step sees."""
+        return DomainBatches(
+            domains=self.train.domains,
+            lengths=self.train.lengths,
+            batch_size=config.batch_size,
+            num_domains=len(self.dataset.domain_names),
+            seed=seed,
+        )
+
+    def validation_scores(self, model: MultiDomainClassifier, device: Device) -> DomainScores:
+        """Score a model on the validation split."""
+        return score(predict_logits(model, self.validation, device), self.validation, self.dataset.domain_names)
+
+
+def prepare_data(dataset: DomainDataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> PreparedData:
+    """Tokenise all splits, texts cut to ``max_length`` tokens."""
+    train, validation, test = (
+        tokenize(examples, tokenizer, max_length) for examples in (dataset.train, dataset.validation, dataset.test)
+    )
+    return PreparedData(dataset, train, validation, test)
+
+
+def classifier_config(
+    dataset: DomainDataset, tokenizer: PreTrainedTokenizerFast, max_length: int
+) -> ClassifierConfig:
+    """Return the configuration of a classifier for a data set."""
+    return ClassifierConfig(
+        domain_names=dataset.domain_names,
+        label_names=dataset.label_names,
+        max_length=max_length,
+        text_pairs=dataset.has_pairs,
+        separator_id=int(tokenizer.sep_token_id or 0),
+    )

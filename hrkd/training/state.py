@@ -1,0 +1,111 @@
+"""The state of an unfinished training: enough to go on as if nothing had happened. safetensors and JSON, no pickle."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hrkd.artifact import new_folder, read_json, write_json
+from hrkd.errors import CheckpointError
+
+TENSORS = "state.safetensors"
+PROGRESS = "progress.json"
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        input_hash: Of the stage; a state of another stage's inputs is not used.
+        step: Steps done.
+        best_score: Best average validation accuracy so far.
+        best_step: Step after which it was reached.
+        history: ``[step, average]`` of every evaluation.
+    """
+
+    input_hash: str
+    step: int = 0
+    best_score: float = -1.0
+    best_step: int = 0
+    history: list[tuple[int, float]] = field(default_factory=list)
+
+
+def save_state(
+    folder: Path,
+    progress: Progress,
+    trainable: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+) -> None:
+    """Save the present state as ``folder/step-N``, then drop the earlier ones, so that one is whole at any moment."""
+    tensors = dict(_named(trainable, optimizer, best))
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    target = folder / f"step-{progress.step:09d}"
+    with new_folder(target, replace=True) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
+        write_json(temporary / PROGRESS, asdict(progress))
+    for path in folder.iterdir():
+        if path != target:
+            shutil.rmtree(path)
+
+
+def find_state(folder: Path, input_hash: str) -> Path | None:
+    """Return the newest state saved below ``folder`` for these inputs, or None."""
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        if read_progress(path).input_hash == input_hash:
+            return path
+    return None
+
+
+def read_progress(state: Path) -> Progress:
+    """Read the progress of a saved state."""
+    return Progress(**read_json(state / PROGRESS))
+
+
+def load_state(state: Path, trainable: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Put a saved state back into place and return the best weights so far.
+
+    Raises:
+        CheckpointError: The file is damaged or does not fit.
+    """
+    hint = "run again with --no-resume to start over"
+    try:
+        tensors = load_file(state / TENSORS)
+        trainable.load_state_dict(_under("trainable.", tensors))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"training state `{state}` cannot be used: {error}", hint=hint) from error
+    optimizer_state = optimizer.state_dict()
+    for name, tensor in _under("optimizer.", tensors).items():
+        index, key = name.split(".")
+        optimizer_state["state"].setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict(optimizer_state)
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return {name: tensor.clone() for name, tensor in _under("best.", tensors).items()}  # not tied to the file
+
+
+def _named(
+    trainable: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in trainable.state_dict().items():
+        yield f"trainable.{name}", tensor
+    for index, values in optimizer.state_dict()["state"].items():
+        for key, tensor in values.items():
+            yield f"optimizer.{index}.{key}", tensor
+    for name, tensor in best.items():
+        yield f"best.{name}", tensor
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

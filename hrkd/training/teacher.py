@@ -1,0 +1,171 @@
+"""The multi-domain teacher: one shared encoder, one head per domain, trained on the sum of the K cross-entropies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerFast
+
+from hrkd import __version__
+from hrkd.artifact import StageRecord, hash_of, sha256_file
+from hrkd.bundle import write_eval
+from hrkd.data.collate import Batch
+from hrkd.data.dataset import DomainDataset
+from hrkd.data.load import load_dataset
+from hrkd.evaluation import predict_logits, score, to_eval
+from hrkd.models import MultiDomainClassifier, load_tokenizer, save_classifier
+from hrkd.models.adopt import adopt_classifier
+from hrkd.models.encoder import load_encoder, resolve_base
+from hrkd.recipe import Precision, Recipe
+from hrkd.run_folder import RunFolder
+from hrkd.training.device import Device, choose_device
+from hrkd.training.loop import Stage, StepResult, run_training
+from hrkd.training.observer import Observer, Observers
+from hrkd.training.prepare import PreparedData, classifier_config, prepare_data
+from hrkd.training.stage import finished_before, write_stage
+from hrkd.training.tensorboard import TensorBoardObserver
+
+STAGE = "teacher"
+
+
+class TeacherObjective:
+    """Sum over domains of the mean cross-entropy with the labels (method.md section 1)."""
+
+    def __init__(self, model: MultiDomainClassifier) -> None:
+        self.model = model
+        self.trainable: nn.Module = model
+
+    def __call__(self, batch: Batch) -> StepResult:
+        """Classify one domain-balanced batch."""
+        logits = self.model(batch.input_ids, batch.attention_mask, batch.domain_ids).logits.float()
+        per_example = F.cross_entropy(logits, batch.labels, reduction="none")
+        per_domain = per_example.unflatten(0, (self.model.num_domains, -1)).mean(dim=1)
+        return StepResult(per_domain.sum(), {"cross_entropy": per_domain.mean().detach()})
+
+
+def train_teacher(
+    recipe: Recipe,
+    run: RunFolder,
+    *,
+    observer: Observer | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+) -> StageRecord:
+    """Make ``run.teacher``: train it on a pretrained encoder, or adopt the user's own classifier.
+
+    Args:
+        recipe: Sections ``data`` and ``teacher`` decide the result.
+        run: Where it goes; a finished teacher of the same inputs is kept as it is.
+        observer: Told about progress.
+        resume: Whether to go on from the last checkpoint of an interrupted training.
+        overwrite: Whether a teacher made from other inputs may be replaced.
+
+    Raises:
+        CheckpointError: The base or the adopted classifier is missing or does not fit.
+        DataError: The data cannot be used.
+        ArtifactError: ``run.teacher`` holds something else and ``overwrite`` is false.
+        Interrupted: Stopped by a signal; a checkpoint was written.
+    """
+    observer = observer or Observer()
+    with run.locked():
+        dataset = load_dataset(recipe.data)
+        input_hash = _input_hash(recipe, dataset)
+        record = finished_before(run.teacher, input_hash, observer, overwrite=overwrite)
+        if record is not None:
+            return record
+        build = _train if recipe.teacher.adopt is None else _adopt
+        return build(recipe, run, dataset, input_hash, observer, resume)
+
+
+def _train(
+    recipe: Recipe, run: RunFolder, dataset: DomainDataset, input_hash: str, observer: Observer, resume: bool
+) -> StageRecord:
+    torch.manual_seed(recipe.seed)
+    base = str(recipe.teacher.base)
+    config = recipe.teacher.training
+    device = choose_device(config.precision)
+    tokenizer = load_tokenizer(base)
+    encoder = load_encoder(base, trust_remote_code=recipe.teacher.trust_remote_code)
+    model = MultiDomainClassifier(encoder, classifier_config(dataset, tokenizer, recipe.data.max_length))
+    model.to(device.device)
+    data = prepare_data(dataset, tokenizer, recipe.data.max_length)
+    stage = Stage(
+        name=STAGE,
+        input_hash=input_hash,
+        state_folder=run.training_state(STAGE),
+        examples=data.train,
+        batches=data.batches(config, recipe.seed),
+        validate=lambda: data.validation_scores(model, device),
+        config=config,
+        device=device,
+    )
+    watched = Observers([observer, TensorBoardObserver(run.events, dataset.domain_names)])
+    progress = run_training(TeacherObjective(model), stage, watched, resume=resume)
+    details = {"origin": base, "device": device.describe(), "best_step": progress.best_step, "history": progress.history}
+    return _write(run, input_hash, model, tokenizer, data, details, watched)
+
+
+def _adopt(
+    recipe: Recipe, run: RunFolder, dataset: DomainDataset, input_hash: str, observer: Observer, _resume: bool
+) -> StageRecord:
+    source = str(recipe.teacher.adopt)
+    tokenizer = load_tokenizer(source)
+    model = adopt_classifier(source, classifier_config(dataset, tokenizer, recipe.data.max_length))
+    model.to(choose_device(Precision.FP32).device)
+    data = prepare_data(dataset, tokenizer, recipe.data.max_length)
+    return _write(run, input_hash, model, tokenizer, data, {"origin": source, "adopted": True}, observer)
+
+
+def _write(
+    run: RunFolder,
+    input_hash: str,
+    model: MultiDomainClassifier,
+    tokenizer: PreTrainedTokenizerFast,
+    data: PreparedData,
+    details: Mapping[str, Any],
+    observer: Observer,
+) -> StageRecord:
+    """Score the teacher in float32 and write its folder; the logits on the test split travel to the student."""
+    device = Device(next(model.parameters()).device, torch.float32)
+    observer.message("scoring the teacher on the test split")
+    logits = predict_logits(model, data.test, device)
+    scores = {
+        "validation": data.validation_scores(model, device).domains,
+        "test": score(logits, data.test, data.dataset.domain_names).domains,
+    }
+
+    def write(folder: Path) -> Mapping[str, Any]:
+        save_classifier(model, tokenizer, folder)
+        names = (data.dataset.label_names, data.dataset.domain_names)
+        write_eval(folder, to_eval(data.dataset.test, logits, *names))
+        return {**details, **scores}
+
+    return write_stage(run, STAGE, input_hash, write, observer)
+
+
+def _input_hash(recipe: Recipe, dataset: DomainDataset) -> str:
+    """Hash everything that decides the teacher; fails early when the base does not exist."""
+    sources = recipe.teacher.adopt or recipe.teacher.base or ""
+    bases = sources.values() if isinstance(sources, dict) else [sources]
+    return hash_of(
+        {
+            "hrkd": __version__,
+            "recipe": recipe.section_hash("data", "teacher"),
+            "data": dataset.fingerprint(),
+            "base": [_fingerprint(base) for base in bases],
+        }
+    )
+
+
+def _fingerprint(base: str) -> str | dict[str, str]:
+    """Identify a pretrained model: by content where it is local, by name on the Hub."""
+    folder = Path(resolve_base(base))
+    if not folder.is_dir():
+        return base
+    files = (folder / name for name in ("config.json", "model.safetensors", "tokenizer.json"))
+    return {file.name: sha256_file(file) for file in files if file.is_file()}
