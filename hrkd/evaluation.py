@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from hrkd.bundle import EVAL, EvalExample, parse_eval
-from hrkd.data.collate import TokenizedExamples, tokenize
+from hrkd.data.collate import Collator, TokenizedExamples
 from hrkd.data.dataset import Examples, Split
 from hrkd.data.load import load_dataset
+from hrkd.device import Device, choose_device
 from hrkd.errors import CheckpointError, DataError
 from hrkd.metrics import (
     DomainScores,
@@ -23,9 +24,8 @@ from hrkd.metrics import (
     average_accuracy_interval,
     macro_f1_by_domain,
 )
-from hrkd.models import MultiDomainClassifier, load_classifier, load_tokenizer
+from hrkd.models import Teacher, load_teacher, load_tokenizer
 from hrkd.recipe import DataConfig, Precision
-from hrkd.training.device import Device, choose_device
 
 EVALUATION_BATCH = 64
 
@@ -60,7 +60,7 @@ class Evaluation:
 
 
 @torch.no_grad()
-def predict_logits(model: MultiDomainClassifier, examples: TokenizedExamples, device: Device) -> NDArray[np.float32]:
+def predict_logits(model: Teacher, examples: TokenizedExamples, device: Device) -> NDArray[np.float32]:
     """Return the logits of every example, (n, C), in the examples' order; the model is left in evaluation mode."""
     model.eval()
     logits = np.empty((len(examples.labels), len(model.config.label_names)), dtype=np.float32)
@@ -89,14 +89,14 @@ def evaluate(folder: Path, data: DataConfig | None = None, split: Split = Split.
         CheckpointError: The folder is not a model folder.
         DataError: The data's domains or labels are not the model's.
     """
-    model = load_classifier(folder)
+    model = load_teacher(folder)
     config = model.config
     if data is None:
         examples, teacher_logits = _own_examples(folder, model)
     else:
         examples, teacher_logits = _examples_of(data, split, model), None
     device = choose_device(Precision.FP32)
-    tokenized = tokenize(examples, load_tokenizer(folder), config.max_length)
+    tokenized = Collator(load_tokenizer(folder), config.max_length).encode(examples)
     predictions = predict_logits(model.to(device.device), tokenized, device).argmax(axis=1)
     names, labels, domains = config.domain_names, examples.labels, examples.domains
     return Evaluation(
@@ -108,7 +108,7 @@ def evaluate(folder: Path, data: DataConfig | None = None, split: Split = Split.
     )
 
 
-def _own_examples(folder: Path, model: MultiDomainClassifier) -> tuple[Examples, NDArray[np.float64]]:
+def _own_examples(folder: Path, model: Teacher) -> tuple[Examples, NDArray[np.float64]]:
     if not (folder / EVAL).is_file():
         raise CheckpointError(f"`{folder}` has no {EVAL}", hint="give the data with --recipe")
     config = model.config
@@ -116,7 +116,7 @@ def _own_examples(folder: Path, model: MultiDomainClassifier) -> tuple[Examples,
     return from_eval(rows, config.label_names, config.domain_names), np.array([row.teacher_logits for row in rows])
 
 
-def _examples_of(data: DataConfig, split: Split, model: MultiDomainClassifier) -> Examples:
+def _examples_of(data: DataConfig, split: Split, model: Teacher) -> Examples:
     dataset = load_dataset(data)
     for kind, found, known in (
         ("domains", dataset.domain_names, model.config.domain_names),

@@ -24,7 +24,7 @@ def make_sentence(generator: random.Random, label: str, longest: int = 14) -> st
     return " ".join(words)
 
 
-def make_rows(per_domain: int = 40, seed: int = 0, domains: tuple[str, ...] = DOMAINS) -> list[dict[str, str]]:
+def make_rows(per_domain: int = 80, seed: int = 0, domains: tuple[str, ...] = DOMAINS) -> list[dict[str, str]]:
     """Return distinct labelled rows, both labels in every domain."""
     generator = random.Random(seed)
     rows: list[dict[str, str]] = []
@@ -74,7 +74,7 @@ def make_encoder(folder: Path, *, layers: int = 4, hidden_size: int = 32, heads:
         num_attention_heads=heads,
         intermediate_size=2 * hidden_size,
         max_position_embeddings=64,
-        initializer_range=0.2,
+        initializer_range=0.05,
     )
     torch.manual_seed(seed)
     BertModel(config).save_pretrained(folder)

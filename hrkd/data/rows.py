@@ -139,9 +139,7 @@ def _choose_domains(present: list[str], wanted: Sequence[str] | None, source: st
         return present
     for name in wanted:
         if name not in present:
-            raise DataError(
-                f"`data.domains`: {source} has no domain `{name}`", hint=suggestion(name, present)
-            )
+            raise DataError(f"`data.domains`: {source} has no domain `{name}`", hint=suggestion(name, present))
     if len(set(wanted)) != len(wanted):
         raise DataError(f"`data.domains` names a domain twice: {', '.join(wanted)}")
     return list(wanted)

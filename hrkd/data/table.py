@@ -77,9 +77,7 @@ def _splits(table: Table, config: DataConfig, split: Split | None) -> list[Split
 
 def _column(table: Table, name: str, key: str) -> Sequence[Any]:
     if name not in table.columns:
-        raise DataError(
-            f"{table.name} has no column `{name}` (`data.{key}`)", hint=suggestion(name, table.columns)
-        )
+        raise DataError(f"{table.name} has no column `{name}` (`data.{key}`)", hint=suggestion(name, table.columns))
     return table.columns[name]
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from hrkd.models.classifier import ClassifierConfig, ClassifierOutput, MultiDomainClassifier
-from hrkd.models.storage import load_classifier, load_tokenizer, save_classifier
+from hrkd.models.per_domain import PerDomainClassifier
+from hrkd.models.storage import Teacher, load_classifier, load_teacher, load_tokenizer, save_classifier
 
 __all__ = [
     "ClassifierConfig",
     "ClassifierOutput",
     "MultiDomainClassifier",
+    "PerDomainClassifier",
+    "Teacher",
     "load_classifier",
+    "load_teacher",
     "load_tokenizer",
     "save_classifier",
 ]

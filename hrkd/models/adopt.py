@@ -6,6 +6,8 @@ first; its logits are the original's in every domain.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
@@ -14,6 +16,8 @@ from transformers.utils import logging as transformers_logging
 from hrkd.errors import CheckpointError
 from hrkd.models.classifier import Activation, ClassifierConfig, MultiDomainClassifier
 from hrkd.models.encoder import resolve_base
+from hrkd.models.per_domain import PerDomainClassifier
+from hrkd.models.storage import load_tokenizer
 
 
 def adopt_classifier(source: str, config: ClassifierConfig) -> MultiDomainClassifier:
@@ -43,6 +47,32 @@ def adopt_classifier(source: str, config: ClassifierConfig) -> MultiDomainClassi
         model.head_weight.copy_(projection.weight[rows].expand_as(model.head_weight))
         model.head_bias.copy_(projection.bias[rows].expand_as(model.head_bias))
     return model.eval()
+
+
+def adopt_per_domain(sources: Mapping[str, str], config: ClassifierConfig) -> PerDomainClassifier:
+    """Load one ordinary classifier per domain as one teacher.
+
+    Args:
+        sources: Folder or Hub id of each domain.
+        config: Domains, labels and limits of the data.
+
+    Raises:
+        CheckpointError: Not exactly the data's domains are named, the members differ in shape or read different
+            tokens, or one of them cannot be adopted.
+    """
+    if set(sources) != set(config.domain_names):
+        raise CheckpointError(
+            f"`teacher.adopt` names the domains {sorted(sources)}, the data has {sorted(config.domain_names)}"
+        )
+    vocabularies = {name: load_tokenizer(source).backend_tokenizer.to_str() for name, source in sources.items()}
+    first = config.domain_names[0]
+    for name, vocabulary in vocabularies.items():
+        if vocabulary != vocabularies[first]:
+            raise CheckpointError(
+                f"the classifiers of `{first}` and `{name}` have different tokenizers",
+                hint="a student can read only one; bring classifiers with one tokenizer",
+            )
+    return PerDomainClassifier([adopt_classifier(sources[name], config) for name in config.domain_names]).eval()
 
 
 def _load(source: str) -> PreTrainedModel:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from hrkd.models.attention_scores import record_attention_scores
 
@@ -76,6 +76,11 @@ class MultiDomainClassifier(nn.Module):
     def num_domains(self) -> int:
         """K."""
         return len(self.config.domain_names)
+
+    @property
+    def encoder_config(self) -> PretrainedConfig:
+        """The encoder's Hugging Face configuration."""
+        return self.encoder.config
 
     @property
     def num_layers(self) -> int:

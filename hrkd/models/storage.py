@@ -14,16 +14,27 @@ from hrkd.artifact import read_json, write_json
 from hrkd.errors import ArtifactError, CheckpointError
 from hrkd.models.classifier import ACTIVATIONS, ClassifierConfig, MultiDomainClassifier
 from hrkd.models.encoder import WEIGHTS, build_encoder, read_config, resolve_base
+from hrkd.models.per_domain import PerDomainClassifier
 
 CLASSIFIER = "classifier.json"
+MEMBERS = "members"
+"""Sub-folder with one model folder per domain, for a teacher that is one classifier per domain."""
 SCHEMA_VERSION = 1
 
+Teacher = MultiDomainClassifier | PerDomainClassifier
 
-def save_classifier(model: MultiDomainClassifier, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+
+def save_classifier(model: Teacher, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write a model folder; call inside :func:`hrkd.artifact.new_folder` so that it appears complete or not at all."""
     write_json(folder / CLASSIFIER, {"schema_version": SCHEMA_VERSION, **asdict(model.config)})
-    model.encoder.config.save_pretrained(folder)
+    model.encoder_config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if isinstance(model, PerDomainClassifier):
+        for domain, member in enumerate(model.members):
+            member_folder = folder / MEMBERS / str(domain)
+            member_folder.mkdir(parents=True)
+            save_classifier(member, tokenizer, member_folder)  # type: ignore[arg-type]
+        return
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, folder / WEIGHTS)
 
@@ -39,6 +50,10 @@ def load_classifier(folder: Path, *, attention: str = "sdpa") -> MultiDomainClas
         CheckpointError: Missing, damaged, or its weights do not fit its configuration.
     """
     config = read_classifier_config(folder)
+    if (folder / MEMBERS).is_dir():
+        raise CheckpointError(
+            f"`{folder}` is one classifier per domain, not one model", hint="distil it; only its student is one graph"
+        )
     model = MultiDomainClassifier(build_encoder(read_config(folder), attention=attention), config)
     try:
         state = load_file(folder / WEIGHTS)
@@ -50,6 +65,19 @@ def load_classifier(folder: Path, *, attention: str = "sdpa") -> MultiDomainClas
         reason = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
         raise CheckpointError(f"the weights in `{folder}` do not fit its configuration: {reason}") from error
     return model.eval()
+
+
+def load_teacher(folder: Path) -> Teacher:
+    """Load a teacher of either form: one model for all domains, or one per domain.
+
+    Raises:
+        CheckpointError: See :func:`load_classifier`.
+    """
+    config = read_classifier_config(folder)
+    if not (folder / MEMBERS).is_dir():
+        return load_classifier(folder)
+    domains = range(len(config.domain_names))
+    return PerDomainClassifier([load_classifier(folder / MEMBERS / str(domain)) for domain in domains]).eval()
 
 
 def read_classifier_config(folder: Path) -> ClassifierConfig:

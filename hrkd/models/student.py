@@ -12,10 +12,11 @@ from hrkd.errors import RecipeError
 from hrkd.models.classifier import MultiDomainClassifier
 from hrkd.models.encoder import build_encoder, load_encoder
 from hrkd.models.layer_map import check_layer_map, even_layer_map
+from hrkd.models.storage import Teacher
 from hrkd.recipe import StudentConfig, StudentInit
 
 
-def build_student(teacher: MultiDomainClassifier, config: StudentConfig) -> MultiDomainClassifier:
+def build_student(teacher: Teacher, config: StudentConfig) -> MultiDomainClassifier:
     """Return a fresh student for ``teacher``.
 
     Raises:
@@ -25,9 +26,9 @@ def build_student(teacher: MultiDomainClassifier, config: StudentConfig) -> Mult
     student_config = dataclasses.replace(teacher.config)
     if config.init is StudentInit.CHECKPOINT:
         encoder = load_encoder(str(config.checkpoint))
-        _check_vocabulary(teacher.encoder.config, encoder.config, str(config.checkpoint))
+        _check_vocabulary(teacher.encoder_config, encoder.config, str(config.checkpoint))
         return MultiDomainClassifier(encoder, student_config)
-    encoder_config = _shape(teacher.encoder.config, config)
+    encoder_config = _shape(teacher.encoder_config, config)
     if config.init is StudentInit.RANDOM:
         return MultiDomainClassifier(build_encoder(encoder_config), student_config)
     if encoder_config.hidden_size != teacher.hidden_size:
@@ -35,6 +36,11 @@ def build_student(teacher: MultiDomainClassifier, config: StudentConfig) -> Mult
             f"`student.hidden_size` is {encoder_config.hidden_size}, the teacher's is {teacher.hidden_size}: "
             "its layers cannot be copied",
             hint="use `init: random` or `init: checkpoint`, or leave `hidden_size` out",
+        )
+    if not isinstance(teacher, MultiDomainClassifier):
+        raise RecipeError(
+            "a teacher of one classifier per domain has no shared layers to copy",
+            hint="use `student.init: checkpoint` (or `random`)",
         )
     student = MultiDomainClassifier(build_encoder(encoder_config), student_config)
     _copy_layers(teacher, student, _source_layers(config, teacher.num_layers))

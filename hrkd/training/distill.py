@@ -14,13 +14,13 @@ from hrkd.artifact import StageRecord, hash_files, hash_of, read_stage
 from hrkd.bundle import EVAL
 from hrkd.data.dataset import DomainDataset
 from hrkd.data.load import load_dataset
+from hrkd.device import Device, choose_device
 from hrkd.errors import CheckpointError
 from hrkd.evaluation import predict_logits, score
-from hrkd.models import MultiDomainClassifier, load_classifier, load_tokenizer, save_classifier
+from hrkd.models import MultiDomainClassifier, Teacher, load_teacher, load_tokenizer, save_classifier
 from hrkd.models.student import build_student
 from hrkd.recipe import Recipe
 from hrkd.run_folder import RunFolder
-from hrkd.training.device import Device, choose_device
 from hrkd.training.loop import Stage, run_training
 from hrkd.training.objective import DistillationObjective
 from hrkd.training.observer import Observer, Observers
@@ -59,7 +59,7 @@ def distill(
     observer = observer or Observer()
     teacher_folder = teacher or run.teacher
     with run.locked():
-        teacher_model = load_classifier(teacher_folder)
+        teacher_model = load_teacher(teacher_folder)
         dataset = load_dataset(recipe.data)
         _check_teacher(teacher_model, dataset, teacher_folder)
         input_hash = _input_hash(recipe, dataset, teacher_folder)
@@ -73,7 +73,7 @@ def _distill(
     recipe: Recipe,
     run: RunFolder,
     dataset: DomainDataset,
-    teacher: MultiDomainClassifier,
+    teacher: Teacher,
     teacher_folder: Path,
     input_hash: str,
     observer: Observer,
@@ -124,7 +124,7 @@ def _scores(student: MultiDomainClassifier, data: PreparedData) -> dict[str, dic
     }
 
 
-def _check_teacher(teacher: MultiDomainClassifier, dataset: DomainDataset, folder: Path) -> None:
+def _check_teacher(teacher: Teacher, dataset: DomainDataset, folder: Path) -> None:
     for kind, known, found in (
         ("domains", teacher.config.domain_names, dataset.domain_names),
         ("labels", teacher.config.label_names, dataset.label_names),

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from hrkd.data.batches import DomainBatches
 from hrkd.data.collate import Batch, TokenizedExamples
+from hrkd.device import Device
 from hrkd.errors import HrkdError, Interrupted
 from hrkd.metrics import DomainScores
 from hrkd.recipe import TrainingConfig
-from hrkd.training.device import Device
 from hrkd.training.interrupt import StopRequest, stop_on_signal
 from hrkd.training.observer import Observer, StepReport
 from hrkd.training.optimization import build_optimizer, learning_rate_factor, set_learning_rate

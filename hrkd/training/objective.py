@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from hrkd.data.collate import Batch
 from hrkd.errors import RecipeError
 from hrkd.losses import LossTerms, combine_terms, imitation_terms, soft_cross_entropy
-from hrkd.models import ClassifierOutput, MultiDomainClassifier
+from hrkd.models import ClassifierOutput, MultiDomainClassifier, Teacher
 from hrkd.models.layer_map import check_layer_map, even_layer_map
 from hrkd.recipe import MethodConfig
 from hrkd.relation import build_graph, domain_prototypes
@@ -30,7 +30,7 @@ class DistillationObjective:
         RecipeError: The layer map or the number of attention heads does not fit.
     """
 
-    def __init__(self, teacher: MultiDomainClassifier, student: MultiDomainClassifier, config: MethodConfig) -> None:
+    def __init__(self, teacher: Teacher, student: MultiDomainClassifier, config: MethodConfig) -> None:
         self.teacher = teacher.eval().requires_grad_(requires_grad=False)
         self.model = student
         self.config = config
@@ -56,7 +56,7 @@ class DistillationObjective:
         with torch.autocast(batch.input_ids.device.type, enabled=False):
             return self._compare(projected, student, teacher, batch)
 
-    def _forward(self, model: MultiDomainClassifier, batch: Batch, layers: tuple[int, ...] | range) -> ClassifierOutput:
+    def _forward(self, model: Teacher, batch: Batch, layers: tuple[int, ...] | range) -> ClassifierOutput:
         output: ClassifierOutput = model(
             batch.input_ids, batch.attention_mask, batch.domain_ids, hidden_states=True, score_layers=layers
         )
@@ -107,8 +107,8 @@ def _layer_map(config: MethodConfig, student_layers: int, teacher_layers: int) -
     return check_layer_map(config.layer_map, student_layers, teacher_layers, key="method.layer_map")
 
 
-def _check_heads(teacher: MultiDomainClassifier, student: MultiDomainClassifier) -> None:
-    teacher_heads, student_heads = (model.encoder.config.num_attention_heads for model in (teacher, student))
+def _check_heads(teacher: Teacher, student: MultiDomainClassifier) -> None:
+    teacher_heads, student_heads = (model.encoder_config.num_attention_heads for model in (teacher, student))
     if teacher_heads != student_heads:
         raise RecipeError(
             f"the student has {student_heads} attention heads, the teacher {teacher_heads}: "

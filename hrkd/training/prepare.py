@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerFast
 
 from hrkd.data.batches import DomainBatches
-from hrkd.data.collate import TokenizedExamples, tokenize
+from hrkd.data.collate import Collator, TokenizedExamples
 from hrkd.data.dataset import DomainDataset
+from hrkd.device import Device
 from hrkd.evaluation import predict_logits, score
 from hrkd.metrics import DomainScores
-from hrkd.models import ClassifierConfig, MultiDomainClassifier
+from hrkd.models import ClassifierConfig, Teacher
 from hrkd.recipe import TrainingConfig
-from hrkd.training.device import Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +27,18 @@ class PreparedData:
 
     def batches(self, config: TrainingConfig, seed: int) -> DomainBatches:
         """Return which training examples each step sees."""
-        return DomainBatches(
-            domains=self.train.domains,
-            lengths=self.train.lengths,
-            batch_size=config.batch_size,
-            num_domains=len(self.dataset.domain_names),
-            seed=seed,
-        )
+        num_domains = len(self.dataset.domain_names)
+        return DomainBatches(self.dataset.train, self.train.lengths, config.batch_size, num_domains, seed)
 
-    def validation_scores(self, model: MultiDomainClassifier, device: Device) -> DomainScores:
+    def validation_scores(self, model: Teacher, device: Device) -> DomainScores:
         """Score a model on the validation split."""
         return score(predict_logits(model, self.validation, device), self.validation, self.dataset.domain_names)
 
 
 def prepare_data(dataset: DomainDataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> PreparedData:
     """Tokenise all splits, texts cut to ``max_length`` tokens."""
-    train, validation, test = (
-        tokenize(examples, tokenizer, max_length) for examples in (dataset.train, dataset.validation, dataset.test)
-    )
+    collator = Collator(tokenizer, max_length)
+    train, validation, test = map(collator.encode, (dataset.train, dataset.validation, dataset.test))
     return PreparedData(dataset, train, validation, test)
 
 

@@ -17,13 +17,13 @@ from hrkd.bundle import write_eval
 from hrkd.data.collate import Batch
 from hrkd.data.dataset import DomainDataset
 from hrkd.data.load import load_dataset
+from hrkd.device import Device, choose_device
 from hrkd.evaluation import predict_logits, score, to_eval
-from hrkd.models import MultiDomainClassifier, load_tokenizer, save_classifier
-from hrkd.models.adopt import adopt_classifier
+from hrkd.models import MultiDomainClassifier, Teacher, load_tokenizer, save_classifier
+from hrkd.models.adopt import adopt_classifier, adopt_per_domain
 from hrkd.models.encoder import load_encoder, resolve_base
 from hrkd.recipe import Precision, Recipe
 from hrkd.run_folder import RunFolder
-from hrkd.training.device import Device, choose_device
 from hrkd.training.loop import Stage, StepResult, run_training
 from hrkd.training.observer import Observer, Observers
 from hrkd.training.prepare import PreparedData, classifier_config, prepare_data
@@ -113,18 +113,19 @@ def _train(
 def _adopt(
     recipe: Recipe, run: RunFolder, dataset: DomainDataset, input_hash: str, observer: Observer, _resume: bool
 ) -> StageRecord:
-    source = str(recipe.teacher.adopt)
-    tokenizer = load_tokenizer(source)
-    model = adopt_classifier(source, classifier_config(dataset, tokenizer, recipe.data.max_length))
+    origin = recipe.teacher.adopt or {}
+    tokenizer = load_tokenizer(next(iter(origin.values())) if isinstance(origin, dict) else origin)
+    config = classifier_config(dataset, tokenizer, recipe.data.max_length)
+    model: Teacher = adopt_per_domain(origin, config) if isinstance(origin, dict) else adopt_classifier(origin, config)
     model.to(choose_device(Precision.FP32).device)
     data = prepare_data(dataset, tokenizer, recipe.data.max_length)
-    return _write(run, input_hash, model, tokenizer, data, {"origin": source, "adopted": True}, observer)
+    return _write(run, input_hash, model, tokenizer, data, {"origin": origin, "adopted": True}, observer)
 
 
 def _write(
     run: RunFolder,
     input_hash: str,
-    model: MultiDomainClassifier,
+    model: Teacher,
     tokenizer: PreTrainedTokenizerFast,
     data: PreparedData,
     details: Mapping[str, Any],

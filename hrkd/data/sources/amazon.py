@@ -78,15 +78,14 @@ def read_reviews(path: Path) -> list[str]:
     reviews = []
     for number, record in enumerate(_RECORD.finditer(content), start=1):
         bodies = _BODY.findall(record.group(1))
-        line = content.count(b"\n", 0, record.start()) + 1
         if len(bodies) != 1:
             raise DataError(
-                f"`{path}`, line {line}: review {number} has {len(bodies)} <review_text> parts instead of one",
+                f"`{path}`, {_where(content, record, number)}: {len(bodies)} <review_text> parts instead of one",
                 hint="the file is damaged; copy it again or remove the record",
             )
         text = _decode(bodies[0]).strip()
         if not text:
-            raise DataError(f"`{path}`, line {line}: review {number} has no text", hint="remove the record")
+            raise DataError(f"`{path}`, {_where(content, record, number)}: no text", hint="remove the record")
         reviews.append(text)
     if content.count(b"<review>") != len(reviews):
         raise DataError(
@@ -94,6 +93,11 @@ def read_reviews(path: Path) -> list[str]:
             hint="the file was cut; copy it again",
         )
     return reviews
+
+
+def _where(content: bytes, record: re.Match[bytes], number: int) -> str:
+    line = content.count(b"\n", 0, record.start()) + 1
+    return f"line {line}, review {number}"
 
 
 def read_split_file(path: Path, places: list[Place]) -> dict[Place, Split]:

@@ -57,9 +57,7 @@ def read_table(path: Path) -> Table:
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise DataError(
-            f"`{path}` has no known format", hint=f"the name must end with one of: {', '.join(READERS)}"
-        )
+        raise DataError(f"`{path}` has no known format", hint=f"the name must end with one of: {', '.join(READERS)}")
     table = reader(path)
     if not table.numbers:
         raise DataError(f"`{path}` holds no rows")
@@ -105,6 +103,9 @@ def _read_delimited(path: Path, delimiter: str) -> Table:
     try:
         reader = csv.reader(io.StringIO(_read_utf8(path), newline=""), delimiter=delimiter, strict=True)
         header = next(reader, [])
+        repeated = [name for at, name in enumerate(header) if name in header[:at]]
+        if repeated:
+            raise DataError(f"`{path}` has two columns `{repeated[0]}`", hint="rename one of them in the header")
         numbers: list[int] = []
         rows: list[list[str]] = []
         start = reader.line_num + 1

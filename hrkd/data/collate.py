@@ -1,0 +1,143 @@
+"""From texts to padded tensors: every text is tokenised once, every batch padded to its own longest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hrkd.data.dataset import Examples
+from hrkd.errors import DataError
+
+_CHUNK = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's input. K domains with B examples each in training, any mixture in evaluation.
+
+    Attributes:
+        input_ids: Token ids, shape (K*B, T), int64.
+        attention_mask: 1 for real tokens and 0 for padding, shape (K*B, T), int64.
+        domain_ids: Domain of each row, shape (K*B,), int64.
+        labels: Label of each row, shape (K*B,), int64.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    domain_ids: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on ``device``; the copy does not block when the device allows that."""
+        return Batch(
+            self.input_ids.to(device, non_blocking=True),
+            self.attention_mask.to(device, non_blocking=True),
+            self.domain_ids.to(device, non_blocking=True),
+            self.labels.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedExamples:
+    """All token ids of a split in one array, and what is needed to cut batches out of it.
+
+    Attributes:
+        flat_ids: Ids of all examples, one after the other, int32.
+        offsets: Where each example starts, and the end of the last, shape (n+1,).
+        labels: Shape (n,).
+        domains: Shape (n,).
+        pad_id: Id that fills short rows.
+    """
+
+    flat_ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    domains: NDArray[np.int64]
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of tokens of each example, special ones included, shape (n,)."""
+        return np.diff(self.offsets)
+
+    def input_ids(self, index: int) -> NDArray[np.int32]:
+        """Return the token ids of one example, shape (length,)."""
+        return self.flat_ids[self.offsets[index] : self.offsets[index + 1]]
+
+    def batch(self, indices: NDArray[np.int64]) -> Batch:
+        """Return the examples at ``indices``, shape (m,), padded on the right to the longest of them."""
+        lengths = self.lengths[indices]
+        columns = np.arange(lengths.max(initial=0))
+        mask = columns < lengths[:, None]  # (m, T)
+        ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
+        ids[mask] = self.flat_ids[(self.offsets[indices][:, None] + columns)[mask]]
+        return Batch(
+            input_ids=torch.from_numpy(ids),
+            attention_mask=torch.from_numpy(mask.astype(np.int64)),
+            domain_ids=torch.from_numpy(self.domains[indices]),
+            labels=torch.from_numpy(self.labels[indices]),
+        )
+
+    def iterate_in_order(self, batch_size: int) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+        """Yield every example once as ``(indices, batch)``, longest first: a batch that is too large fails at once."""
+        order = np.argsort(-self.lengths, kind="stable")
+        for start in range(0, len(order), batch_size):
+            indices = order[start : start + batch_size]
+            yield indices, self.batch(indices)
+
+
+class Collator:
+    """A tokenizer with the recipe's length limit.
+
+    Args:
+        tokenizer: A `transformers.PreTrainedTokenizerFast`.
+        max_length: Longest input in tokens, special ones included; longer texts are cut at the end.
+
+    Raises:
+        DataError: The tokenizer has no padding token.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int) -> None:
+        if tokenizer.pad_token_id is None:
+            raise DataError(
+                f"the tokenizer `{tokenizer.name_or_path}` has no padding token",
+                hint="set `pad_token` in its tokenizer_config.json",
+            )
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+
+    def encode(self, examples: Examples) -> TokenizedExamples:
+        """Tokenise all texts; of a pair, tokens are cut from the longer side. Token types are left to the model."""
+        encoded: list[NDArray[np.int32]] = []
+        for start in range(0, len(examples), _CHUNK):
+            texts = list(examples.texts[start : start + _CHUNK])
+            pairs = None if examples.text_pairs is None else list(examples.text_pairs[start : start + _CHUNK])
+            ids = self.tokenizer(
+                texts,
+                pairs,
+                truncation=True,
+                max_length=self.max_length,
+                padding=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+            encoded += [np.asarray(row, dtype=np.int32) for row in ids]
+        lengths = np.asarray([len(row) for row in encoded], dtype=np.int64)
+        return TokenizedExamples(
+            flat_ids=np.concatenate([*encoded, np.zeros(0, dtype=np.int32)]),
+            offsets=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)]),
+            labels=examples.labels,
+            domains=examples.domains,
+            pad_id=int(self.tokenizer.pad_token_id),
+        )

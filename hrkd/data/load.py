@@ -1,0 +1,33 @@
+"""From the recipe's data section to a validated data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hrkd.data.dataset import DomainDataset
+from hrkd.data.sources.amazon import load_amazon
+from hrkd.data.sources.files import load_files
+from hrkd.data.sources.hub import load_hub, load_multi_nli
+from hrkd.data.sources.vader import load_vader
+from hrkd.recipe import DataConfig, DataSource
+
+LOADERS: dict[DataSource, Callable[[DataConfig], DomainDataset]] = {
+    DataSource.VADER: load_vader,
+    DataSource.AMAZON_REVIEWS: load_amazon,
+    DataSource.MULTI_NLI: load_multi_nli,
+    DataSource.HUB: load_hub,
+    DataSource.FILES: load_files,
+}
+
+
+def load_dataset(config: DataConfig) -> DomainDataset:
+    """Load, split and validate the texts that a recipe names.
+
+    Args:
+        config: The recipe's ``data`` section.
+
+    Raises:
+        DataError: The texts cannot be found, read or used; nothing has been written.
+        MissingExtraError: The source needs packages of the ``train`` extra.
+    """
+    return LOADERS[config.source](config)

@@ -1,0 +1,152 @@
+"""The training stages end to end on a tiny model: learning, skipping, refusing, interrupting, resuming."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hrkd.artifact import StageRecord, read_stage, verify_files
+from hrkd.errors import ArtifactError, CheckpointError, Interrupted
+from hrkd.evaluation import evaluate
+from hrkd.metrics import DomainScores
+from hrkd.recipe import Recipe
+from hrkd.run_folder import RunFolder
+from hrkd.training import Observer, StepReport, distill, train_teacher
+
+MakeRecipe = Callable[..., Recipe]
+
+
+class Recorder(Observer):
+    """Keeps what it is told; can raise a signal after a step."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.stop_after = stop_after
+        self.reports: list[StepReport] = []
+        self.first_step = -1
+        self.scores: list[DomainScores] = []
+        self.skipped: bool | None = None
+
+    def started(self, stage: str, first_step: int, total_steps: int) -> None:
+        self.first_step = first_step
+
+    def step(self, report: StepReport) -> None:
+        self.reports.append(report)
+        if report.step == self.stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def evaluated(self, step: int, scores: DomainScores, is_best: bool) -> None:
+        self.scores.append(scores)
+
+    def finished(self, record: StageRecord, skipped: bool) -> None:
+        self.skipped = skipped
+
+
+@pytest.fixture(scope="module")
+def teacher_run(tmp_path_factory: pytest.TempPathFactory, make_recipe: MakeRecipe) -> RunFolder:
+    """One trained teacher for all tests of this file."""
+    recipe = make_recipe()
+    run = RunFolder.create(tmp_path_factory.mktemp("runs"), recipe)
+    train_teacher(recipe, run)
+    return run
+
+
+@pytest.fixture
+def trained(teacher_run: RunFolder, make_recipe: MakeRecipe, tmp_path: Path) -> tuple[Recipe, RunFolder]:
+    """A recipe for a short distillation, and a run folder of its own with a copy of the teacher."""
+    recipe = make_recipe(training={"epochs": 1})
+    run = RunFolder.create(tmp_path, recipe)
+    shutil.copytree(teacher_run.teacher, run.teacher)
+    return recipe, run
+
+
+def test_teacher_and_student_learn(trained: tuple[Recipe, RunFolder], make_recipe: MakeRecipe) -> None:
+    """A loop that steps the wrong parameters, or validates another model, ends near 50 % without an error."""
+    _, run = trained
+    recipe = make_recipe()
+    recorder = Recorder()
+    record = distill(recipe, run, observer=recorder)
+    teacher = read_stage(run.teacher)
+    assert teacher is not None
+    assert min(teacher.details["test"].values()) > 0.8
+    assert sum(record.details["test"].values()) / 3 > 0.8
+    assert recorder.reports[-1].terms["loss"] < recorder.reports[0].terms["loss"]
+    assert set(recorder.reports[0].terms) == {"loss", "embedding", "hidden", "attention", "prediction"}
+    assert recorder.reports[0].domain_ratios["level_0"] == pytest.approx([1 / 3] * 3)
+    verify_files(run.student, record.files)
+    assert list(run.events.rglob("events.out.*"))
+    evaluation = evaluate(run.student)
+    assert evaluation.accuracy.domains == pytest.approx(record.details["test"])
+
+
+def test_a_finished_stage_is_skipped_and_never_replaced_unasked(
+    trained: tuple[Recipe, RunFolder], make_recipe: MakeRecipe
+) -> None:
+    """An hour of training must neither be repeated nor lost because a recipe was edited."""
+    recipe, run = trained
+    recorder = Recorder()
+    before = read_stage(run.teacher)
+    assert train_teacher(recipe, run, observer=recorder) == before
+    assert recorder.skipped is True
+    assert not recorder.reports
+    changed = make_recipe(teacher={"training": {"epochs": 0.1, "batch_size": 4}})
+    with pytest.raises(ArtifactError, match="other inputs"):
+        train_teacher(changed, run)
+    assert read_stage(run.teacher) == before
+    assert train_teacher(changed, run, overwrite=True) != before
+
+
+@pytest.mark.parametrize("stop_after", [2, 3, 11])
+def test_an_interrupted_run_ends_like_an_undisturbed_one(
+    trained: tuple[Recipe, RunFolder], tmp_path: Path, stop_after: int
+) -> None:
+    """Lost optimizer moments, dropout state or data position change the result a little, and nobody sees it."""
+    recipe, run = trained
+    undisturbed = RunFolder(tmp_path / "undisturbed")
+    distill(recipe, undisturbed, teacher=run.teacher)
+    with pytest.raises(Interrupted, match=f"after step {stop_after} "):
+        distill(recipe, run, observer=Recorder(stop_after))
+    recorder = Recorder()
+    distill(recipe, run, observer=recorder)
+    assert recorder.first_step == stop_after
+    expected, actual = (load_file(folder.student / "model.safetensors") for folder in (undisturbed, run))
+    assert expected.keys() == actual.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, actual[name]), name
+    assert not run.training_state("student").exists()
+
+
+def test_no_resume_starts_over(trained: tuple[Recipe, RunFolder]) -> None:
+    """A user who asks for a fresh start must not get the old state."""
+    recipe, run = trained
+    with pytest.raises(Interrupted):
+        distill(recipe, run, observer=Recorder(4))
+    recorder = Recorder()
+    distill(recipe, run, observer=recorder, resume=False)
+    assert recorder.first_step == 0
+
+
+def test_a_missing_or_foreign_teacher_is_an_error_before_anything_starts(
+    trained: tuple[Recipe, RunFolder], make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """The released code only logs a missing teacher and goes on with random weights."""
+    recipe, run = trained
+    with pytest.raises(CheckpointError, match="does not exist"):
+        distill(recipe, RunFolder(tmp_path / "empty"))
+    fewer = make_recipe(data={"domains": ["books", "films"]})
+    with pytest.raises(CheckpointError, match="knows the domains"):
+        distill(fewer, run)
+    assert not run.student.exists()
+
+
+def test_two_processes_cannot_share_a_run(trained: tuple[Recipe, RunFolder]) -> None:
+    """Two writers would mix their checkpoints."""
+    recipe, run = trained
+    with run.locked(), pytest.raises(ArtifactError, match="another process"):
+        train_teacher(recipe, run)
