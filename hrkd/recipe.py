@@ -131,6 +131,11 @@ class TrainingConfig(Section):
     evaluations_per_epoch: PositiveInt = 2
     checkpoint_steps: PositiveInt = 100
 
+    def is_evaluation(self, step: int, total_steps: int) -> bool:
+        """Whether the model is validated after ``step`` steps: at even distances, the last time at the end."""
+        evaluations = max(1, round(self.epochs * self.evaluations_per_epoch))
+        return step * evaluations // total_steps > (step - 1) * evaluations // total_steps
+
 
 class TeacherTrainingConfig(TrainingConfig):
     """The same settings with a teacher's defaults."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tiny import FILLER, NEGATIVE, POSITIVE, SPECIAL, make_rows
 
 from hrkd.bundle import (
     MODEL,
@@ -25,6 +24,7 @@ from hrkd.bundle import (
     write_eval,
     write_manifest,
 )
+from tiny import FILLER, NEGATIVE, POSITIVE, SPECIAL, make_rows
 
 VOCABULARY = (*SPECIAL, *POSITIVE, *NEGATIVE, *FILLER)
 LABELS = ("neg", "pos")
@@ -118,7 +118,7 @@ def write_tokenizer(path: Path) -> None:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     ids = {token: number for number, token in enumerate(VOCABULARY)}
-    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))  # noqa: S106 - no password
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(

@@ -79,11 +79,6 @@ class Stage:
         """Steps of the whole stage."""
         return max(1, math.ceil(self.batches.steps_per_epoch * self.config.epochs))
 
-    def is_evaluation(self, step: int) -> bool:
-        """Whether the model is validated after ``step`` steps."""
-        interval = max(1, self.batches.steps_per_epoch // self.config.evaluations_per_epoch)
-        return step % interval == 0 or step == self.total_steps
-
 
 def run_training(objective: Objective, stage: Stage, observer: Observer, *, resume: bool) -> Progress:
     """Train until the last step and leave the best weights by average validation accuracy in ``objective.model``.
@@ -108,7 +103,7 @@ def run_training(objective: Objective, stage: Stage, observer: Observer, *, resu
             report = _step(objective, stage, optimizer, batch, progress.step, speed)
             progress.step += 1
             observer.step(report)
-            if stage.is_evaluation(progress.step):
+            if stage.config.is_evaluation(progress.step, stage.total_steps):
                 best = _evaluate(objective, stage, progress, best, observer)
                 speed.pause()
             due = progress.step % stage.config.checkpoint_steps == 0 or progress.step == stage.total_steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -124,3 +125,14 @@ def test_learning_rate_rises_then_falls_to_zero() -> None:
     assert factors[20] == 0.0
     assert all(after < before for before, after in zip(factors[2:], factors[3:]))
     assert learning_rate_factor(0, 5, 0.0) == 1.0
+
+
+@pytest.mark.parametrize(("epochs", "evaluations", "total"), [(2.0, 2, 418), (0.1, 2, 3), (3.0, 1, 7)])
+def test_the_last_step_is_evaluated_once_and_the_others_evenly(epochs: float, evaluations: int, total: int) -> None:
+    """A last step that is never scored cannot be selected; two evaluations in a row waste a minute each."""
+    config = TrainingConfig(epochs=epochs, evaluations_per_epoch=evaluations)
+    points = [step for step in range(1, total + 1) if config.is_evaluation(step, total)]
+    assert points[-1] == total
+    assert len(points) == max(1, round(epochs * evaluations))
+    gaps = np.diff([0, *points])
+    assert gaps.max() - gaps.min() <= 1

@@ -1,0 +1,43 @@
+# Needs Python >= 3.11 and make; everything else is installed into .venv from hash-pinned files.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_FLAGS ?= -n 2 --dist loadfile
+export PYTHON VENV
+# A missing or old tool must not be picked up from outside the environment.
+export PYTHONNOUSERSITE = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check fix lock wheel-smoke
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make .venv with hrkd, all extras and all tools (returns at once when nothing changed)
+	@bash scripts/setup.sh
+
+demo: setup ## train, distil, export, quantise and measure on real texts: ends with a table and a report
+	$(BIN)/hrkd run demo
+
+test: setup ## run the default test tier: offline, CPU, minutes
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+test-slow: setup ## run the tests that take minutes or more tools
+	$(BIN)/python -m pytest -m slow
+
+check: setup ## lint, format, types, import contracts, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+fix: setup ## apply what ruff can repair, and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: setup ## resolve requirements/*.in and pyproject.toml again into requirements/*.txt
+	$(BIN)/python scripts/lock.py
+
+wheel-smoke: setup ## build the wheel and use it in an empty environment without torch
+	bash scripts/wheel_smoke.sh

@@ -1,0 +1,136 @@
+"""Measure bundles and model folders against each other on this machine: the document behind `bench.json`.
+
+::
+
+    from hrkd.recipe import BenchConfig
+    from hrkd_bench.bench import bench
+
+    document = bench([Path("runs/demo/bundles/int8")], baselines=[Path("runs/demo/teacher")], config=BenchConfig())
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hrkd.artifact import sha256_file
+from hrkd.errors import BenchError
+from hrkd.recipe import BenchConfig
+from hrkd_bench import disturbance
+from hrkd_bench.document import BenchDocument, MeasuredEnvironment, Texts
+from hrkd_bench.environment import Environment, describe_environment
+from hrkd_bench.examples import EvaluationTexts, choose, read_examples
+from hrkd_bench.measure import BATCH_SIZE, SEED, Measurement, Progress, Session, measure
+from hrkd_bench.results import Truth, compare, result_of
+from hrkd_bench.subjects import Subject, check_comparable, subject_of, with_unique_names
+
+
+def bench(
+    subjects: Sequence[Path],
+    *,
+    baselines: Sequence[Path] = (),
+    config: BenchConfig,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure latency, memory, size, accuracy and agreement of all subjects on the same texts.
+
+    Args:
+        subjects: Bundles (run with onnxruntime) or model folders (run with PyTorch). The evaluation texts are the
+            first one's.
+        baselines: What the subjects are compared with; the first baseline is the reference of the tables.
+        config: Threads, rounds, warm-up and number of texts.
+        progress: Called with phase, done and total.
+
+    Returns:
+        The document, see :class:`hrkd_bench.document.BenchDocument`; baselines come first in ``results``.
+
+    Raises:
+        BenchError: A subject is none, they answer different questions, or a child process failed.
+        ArtifactError: A bundle is damaged.
+        MissingExtraError: What an engine needs is not installed.
+    """
+    measured = _recognise(subjects, baselines)
+    first = measured[len(baselines)]
+    texts = read_examples(first.path, first.label_names, first.domain_names)
+    positions = choose(texts, config.max_texts, SEED)
+    environment = describe_environment()
+    session = measure(measured, texts, positions, config, progress or _no_progress)
+    truth = Truth.of(texts, positions, first.label_names, first.domain_names)
+    return _document(session, truth, texts, environment, config, len(baselines))
+
+
+def _recognise(subjects: Sequence[Path], baselines: Sequence[Path]) -> list[Subject]:
+    """Recognise everything, baselines first, and refuse what cannot be compared."""
+    if not subjects:
+        raise BenchError("there is nothing to measure", hint="name at least one bundle")
+    paths = [*baselines, *subjects]
+    resolved = [path.resolve() for path in paths]
+    twice = next((path for path, where in zip(paths, resolved, strict=True) if resolved.count(where) > 1), None)
+    if twice is not None:
+        raise BenchError(f"`{twice}` is given twice", hint="name every bundle and baseline once")
+    found = [subject_of(path, "teacher") for path in baselines] + [subject_of(path) for path in subjects]
+    check_comparable([found[len(baselines)], *found])
+    return with_unique_names(found)
+
+
+def _document(
+    session: Session,
+    truth: Truth,
+    texts: EvaluationTexts,
+    environment: Environment,
+    config: BenchConfig,
+    num_baselines: int,
+) -> dict[str, Any]:
+    cpus = environment.available_cpus
+    disturbed = disturbance.compare(session.before, session.after, cpus)
+    reasons = list(disturbed.invalid_reasons)
+    if config.threads > cpus:
+        reasons.append(f"{config.threads} threads were asked for, but this process may use {cpus} CPU(s)")
+    results = [
+        result_of(
+            measurement,
+            truth,
+            threads=config.threads,
+            is_baseline=number < num_baselines,
+            invalid_reasons=reasons,
+        )
+        for number, measurement in enumerate(session.measurements)
+    ]
+    baselines, subjects = session.measurements[:num_baselines], session.measurements[num_baselines:]
+    document = BenchDocument(
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        config=config.model_dump() | {"batch_size": BATCH_SIZE, "seed": SEED},
+        environment=MeasuredEnvironment(
+            **environment.model_dump(),
+            steal_fraction=disturbed.steal_fraction,
+            throttled_periods=disturbed.throttled_periods,
+            notes=list(disturbed.notes),
+        ),
+        texts=_describe_texts(texts, truth, subjects[0]),
+        results=results,
+        comparisons=[compare(subject, baseline, truth) for subject in subjects for baseline in baselines],
+    )
+    return document.model_dump(mode="json")
+
+
+def _describe_texts(texts: EvaluationTexts, truth: Truth, first: Measurement) -> Texts:
+    tokens = first.samples.tokens
+    counts = {name: int(np.sum(truth.domains == number)) for number, name in enumerate(truth.domain_names)}
+    return Texts(
+        count=len(truth.labels),
+        domains={name: count for name, count in counts.items() if count},
+        tokens={
+            "p50": float(np.quantile(tokens, 0.5)),
+            "p95": float(np.quantile(tokens, 0.95)),
+            "max": float(tokens.max()),
+        },
+        sha256=sha256_file(texts.path),
+    )
+
+
+def _no_progress(phase: str, done: int, total: int) -> None:
+    """Report to nobody."""

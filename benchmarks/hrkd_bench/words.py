@@ -1,0 +1,101 @@
+"""Numbers as people read them, and each comparison as one sentence; shared by the table and the report."""
+
+from __future__ import annotations
+
+from hrkd_bench.document import BenchDocument, Comparison, Percentiles, Result
+
+NOT_AVAILABLE = "n/a"
+_SAME = 0.05  # ratios this close to 1 are called "the same"
+
+
+def size(size_bytes: int | None) -> str:
+    """Return bytes in MB (10^6, as disks and downloads are sold)."""
+    if size_bytes is None:
+        return NOT_AVAILABLE
+    megabytes = size_bytes / 1e6
+    return f"{megabytes:.0f} MB" if megabytes >= 100 else f"{megabytes:.1f} MB" if megabytes >= 0.1 else "< 0.1 MB"
+
+
+def milliseconds(value: float | None) -> str:
+    """Return a time with three significant figures."""
+    if value is None:
+        return NOT_AVAILABLE
+    if value >= 10_000:
+        return f"{value / 1000:.1f} s"
+    if value >= 100:
+        return f"{value:.0f} ms"
+    return f"{value:.1f} ms" if value >= 10 else f"{value:.2f} ms" if value >= 0.1 else f"{value:.3f} ms"
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as a percentage with one decimal."""
+    return f"{100 * fraction:.1f} %"
+
+
+def points(difference: float) -> str:
+    """Return a difference of fractions in percentage points, with its sign and never as "-0.0"."""
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if text in ("-0.0", "+0.0") else text
+
+
+def percentile_range(latency: Percentiles) -> str:
+    """Name the percentiles that were left out, and why."""
+    missing = [name for name in ("p90", "p95", "p99") if getattr(latency, name) is None]
+    return f"{', '.join(missing)} need more than {latency.n} texts" if missing else ""
+
+
+def subject_label(result: Result) -> str:
+    """Name a subject with what it is, leaving out what its name says already."""
+    extras = [word for word in (result.engine, result.precision) if word not in result.name]
+    return f"{result.name} ({', '.join(extras)})" if extras else result.name
+
+
+def comparison_sentence(document: BenchDocument, comparison: Comparison) -> str:
+    """Say a comparison in one sentence: size, speed with its interval, accuracy with its interval."""
+    subject, baseline = document.result(comparison.subject), document.result(comparison.baseline)
+    return (
+        f"{subject_label(subject)} against {subject_label(baseline)}: "
+        f"{_times(comparison.size_ratio, 'smaller', 'larger')}, {_speed(comparison)} at p50, {_accuracy(comparison)}"
+    )
+
+
+def headline(document: BenchDocument) -> str:
+    """Say the first comparison, or the first result where nothing was compared."""
+    if document.comparisons:
+        return comparison_sentence(document, document.comparisons[0])
+    result = document.results[0]
+    return (
+        f"{subject_label(result)}: {size(result.size_bytes)}, "
+        f"{milliseconds(result.latency_ms.end_to_end.p50)} at p50, "
+        f"{percent(result.accuracy.average)} average accuracy"
+    )
+
+
+def invalid_reasons(document: BenchDocument) -> list[str]:
+    """Return why results must not be relied on, each reason once."""
+    reasons = [reason for result in document.results for reason in result.invalid_reasons]
+    return list(dict.fromkeys(reasons))
+
+
+def _speed(comparison: Comparison) -> str:
+    speedup = comparison.speedup_p50
+    if abs(speedup.value - 1) < _SAME:
+        return f"equally fast ({speedup.low:.2f} to {speedup.high:.2f}x)"
+    if speedup.value > 1:
+        return f"{speedup.value:.1f}x faster ({speedup.low:.1f} to {speedup.high:.1f})"
+    return f"{1 / speedup.value:.1f}x slower ({1 / speedup.high:.1f} to {1 / speedup.low:.1f})"
+
+
+def _accuracy(comparison: Comparison) -> str:
+    difference = comparison.accuracy_difference
+    interval = f"95 % interval {points(difference.low)} to {points(difference.high)}"
+    change = f"{points(difference.value)} points, {interval}"
+    if comparison.retained_accuracy is None:
+        return f"average accuracy {change}"
+    return f"keeps {percent(comparison.retained_accuracy)} of its average accuracy ({change})"
+
+
+def _times(ratio: float, smaller: str, larger: str) -> str:
+    if abs(ratio - 1) < _SAME:
+        return "the same size"
+    return f"{ratio:.1f}x {smaller}" if ratio > 1 else f"{1 / ratio:.1f}x {larger}"

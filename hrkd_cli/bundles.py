@@ -1,0 +1,84 @@
+"""Making bundles from model folders, and keeping those whose inputs are unchanged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hrkd.artifact import read_stage
+from hrkd.bundle import Manifest, open_bundle
+from hrkd.errors import ArtifactError
+from hrkd.recipe import ExportConfig, Recipe
+from hrkd_cli.output import Output
+from hrkd_cli.recipes import export_config
+from hrkd_export import export_bundle, inputs_hash
+from hrkd_export.inputs import Role
+
+TEACHER = "teacher"
+
+
+def role_of(checkpoint: Path) -> Role:
+    """Return what the stage that made a model folder calls it; a student when no stage did."""
+    record = read_stage(checkpoint)
+    return "teacher" if record is not None and record.stage == TEACHER else "student"
+
+
+def default_output(checkpoint: Path, config: ExportConfig) -> Path:
+    """Return the bundle folder of a model folder inside its run: ``bundles/int8``, ``bundles/teacher-fp32``, ..."""
+    precision = config.quantize or "fp32"
+    name = f"teacher-{precision}" if role_of(checkpoint) == TEACHER else precision
+    return checkpoint.parent / "bundles" / name
+
+
+def current_bundle(bundle: Path, checkpoint: Path, config: ExportConfig) -> Manifest | None:
+    """Return the manifest of an undamaged bundle that was made from exactly these inputs, or None."""
+    try:
+        manifest = open_bundle(bundle)
+    except ArtifactError:
+        return None
+    wanted = inputs_hash(checkpoint, config, role_of(checkpoint))
+    return manifest if manifest.parents.get("inputs") == wanted else None
+
+
+def make_bundle(
+    checkpoint: Path,
+    bundle: Path,
+    config: ExportConfig,
+    output: Output,
+    *,
+    recipe: Recipe | None,
+    overwrite: bool,
+) -> Manifest:
+    """Export a model folder, or keep the bundle that is already there from the same inputs.
+
+    Raises:
+        ArtifactError: ``bundle`` holds something else and ``overwrite`` is false.
+    """
+    existing = current_bundle(bundle, checkpoint, config)
+    if existing is not None:
+        output.note(f"{bundle}: kept, its inputs are unchanged")
+        return existing
+    role = role_of(checkpoint)
+    return export_bundle(checkpoint, bundle, config, role=role, recipe=recipe, overwrite=overwrite, message=output.note)
+
+
+def teacher_bundle(checkpoint: Path, output: Output, *, recipe: Recipe | None) -> Path:
+    """Export a teacher unquantised, so that it can be compared on the student's own engine; replaces a stale one."""
+    exact = export_config(recipe, quantize=None)
+    bundle = default_output(checkpoint, exact)
+    make_bundle(checkpoint, bundle, exact, output, recipe=recipe, overwrite=True)
+    return bundle
+
+
+def manifest_lines(bundle: Path, manifest: Manifest) -> str:
+    """Say in a few lines what a bundle is."""
+    reference = manifest.reference
+    return "\n".join(
+        [
+            f"bundle: {bundle}",
+            f"  {manifest.precision} for {manifest.target}, {manifest.size_bytes / 1e6:.1f} MB, "
+            f"{len(manifest.domain_names)} domains, {len(manifest.label_names)} labels",
+            f"  accuracy {100 * reference.average:.1f} % on average, {100 * reference.worst:.1f} % in the worst "
+            "domain, "
+            f"agreement with the teacher {100 * reference.agreement_with_teacher:.1f} %",
+        ]
+    )

@@ -1,0 +1,3 @@
+"""One module per command: what it parses, and the one call it makes."""
+
+from __future__ import annotations

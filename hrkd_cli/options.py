@@ -1,0 +1,45 @@
+"""Options that several commands share, each written once.
+
+An option that overrides a recipe's value defaults to None, "as the recipe says": the defaults live in `hrkd.recipe`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RUNS_DIR = Path("runs")
+
+
+def _shipped_recipes(incomplete: str) -> list[str]:
+    """Complete the name of a shipped recipe."""
+    from hrkd_cli.recipes import shipped_recipes
+
+    return [name for name in shipped_recipes() if name.startswith(incomplete)]
+
+
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe file, or the name of a shipped recipe (`hrkd recipe list`).",
+        autocompletion=_shipped_recipes,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Override one value of the recipe, e.g. --set training.epochs=1; repeatable.",
+    ),
+]
+RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="FOLDER", help="Where run folders stand.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that were made from other inputs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, only warnings and errors.")]
+Resume = Annotated[
+    bool, typer.Option("--resume/--no-resume", help="Go on from an unfinished stage's checkpoint, if there is one.")
+]

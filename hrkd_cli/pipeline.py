@@ -1,0 +1,103 @@
+"""`hrkd run`: the stages in order. Each one is kept when its inputs are unchanged, and written whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hrkd.artifact import hash_of, read_json, read_stage, write_json
+from hrkd.bundle import Manifest, open_bundle
+from hrkd.errors import ArtifactError
+from hrkd.recipe import Recipe
+from hrkd.run_folder import RunFolder
+from hrkd.training import distill, train_teacher
+from hrkd_bench.bench import bench
+from hrkd_bench.environment import describe_environment
+from hrkd_cli.bench_progress import bench_progress
+from hrkd_cli.bundles import default_output, make_bundle, teacher_bundle
+from hrkd_cli.measure import show, write_report
+from hrkd_cli.output import Output
+from hrkd_cli.preflight import check_before_work
+from hrkd_cli.progress import training_observer
+from hrkd_cli.training import open_run
+
+INPUTS_HASH = "inputs_hash"
+MACHINE = ("cpu", "architecture", "cpu_features", "available_cpus", "versions")
+"""What of the environment decides whether numbers are this machine's; the rest changes from minute to minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundles:
+    """The bundles of a run."""
+
+    student: Path
+    teacher: Path
+
+
+def run_recipe(recipe: Recipe, runs_dir: Path, output: Output, *, resume: bool, overwrite: bool) -> None:
+    """Run all stages and print the table and the path of the report.
+
+    Args:
+        recipe: What to do.
+        runs_dir: The run folder is ``runs_dir/NAME``.
+        output: Receives progress and the result.
+        resume: Whether an unfinished training goes on from its checkpoint.
+        overwrite: Whether a teacher or student made from other inputs is replaced.
+    """
+    check_before_work(recipe, RunFolder(runs_dir / recipe.name), output, overwrite=overwrite)
+    run = open_run(runs_dir, recipe)
+    with training_observer(output) as observer:
+        train_teacher(recipe, run, observer=observer, resume=resume, overwrite=overwrite)
+        distill(recipe, run, observer=observer, resume=resume, overwrite=overwrite)
+    RunFolder.create(runs_dir, recipe)
+    with run.locked():
+        bundles = export_stage(recipe, run, output)
+        document = bench_stage(recipe, run, bundles, output)
+        write_report(document, run.report, run.root)
+    show(document, output, run.bench, run.report)
+
+
+def export_stage(recipe: Recipe, run: RunFolder, output: Output) -> Bundles:
+    """Export the student as the recipe says, and the teacher unquantised; stale bundles are replaced."""
+    student = default_output(run.student, recipe.export)
+    make_bundle(run.student, student, recipe.export, output, recipe=recipe, overwrite=True)
+    return Bundles(student, teacher_bundle(run.teacher, output, recipe=recipe))
+
+
+def bench_stage(recipe: Recipe, run: RunFolder, bundles: Bundles, output: Output) -> dict[str, Any]:
+    """Measure the student's bundle against the teacher in PyTorch and in ONNX, unless this was already measured."""
+    wanted = _bench_inputs(recipe, run, open_bundle(bundles.student), open_bundle(bundles.teacher))
+    existing = _measured_before(run.bench, wanted)
+    if existing is not None:
+        output.note("bench: kept, its inputs are unchanged")
+        return existing
+    with bench_progress(output) as progress:
+        baselines = [run.teacher, bundles.teacher]
+        document = bench([bundles.student], baselines=baselines, config=recipe.bench, progress=progress)
+    document[INPUTS_HASH] = wanted
+    write_json(run.bench, document)
+    return document
+
+
+def _bench_inputs(recipe: Recipe, run: RunFolder, student: Manifest, teacher: Manifest) -> str:
+    """Hash what was measured, how, and on which machine."""
+    record = read_stage(run.teacher)
+    environment = describe_environment().model_dump(mode="json")
+    return hash_of(
+        {
+            "student": student.bundle_hash,
+            "teacher": teacher.bundle_hash,
+            "checkpoint": record.output_hash if record else None,
+            "config": recipe.bench.model_dump(mode="json"),
+            "machine": {key: environment[key] for key in MACHINE},
+        }
+    )
+
+
+def _measured_before(path: Path, wanted: str) -> dict[str, Any] | None:
+    try:
+        document = read_json(path)
+    except ArtifactError:
+        return None
+    return document if isinstance(document, dict) and document.get(INPUTS_HASH) == wanted else None

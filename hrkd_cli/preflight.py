@@ -1,0 +1,64 @@
+"""What `hrkd run` refuses before anything is trained, although only a late stage would stumble over it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hrkd.artifact import read_stage
+from hrkd.data.check import check_dataset
+from hrkd.data.dataset import DomainDataset
+from hrkd.data.load import load_dataset
+from hrkd.errors import ArtifactError
+from hrkd.models import ClassifierConfig, MultiDomainClassifier
+from hrkd.models.encoder import build_encoder, read_config, resolve_base
+from hrkd.models.student import build_student
+from hrkd.recipe import Recipe, TeacherConfig
+from hrkd.run_folder import RunFolder
+from hrkd.training.objective import DistillationObjective
+from hrkd_cli.data import token_counter
+from hrkd_cli.output import Output
+
+
+def check_before_work(recipe: Recipe, run: RunFolder, output: Output, *, overwrite: bool) -> None:
+    """Check data, pretrained models, shapes and the run folder, and say what the data is.
+
+    Raises:
+        DataError: The data cannot be used.
+        CheckpointError: The teacher's base or the adopted classifier does not exist or is no encoder.
+        RecipeError: The student does not fit the teacher.
+        ArtifactError: A student would be left over from another teacher.
+    """
+    sources = _sources(recipe.teacher)
+    folders = [resolve_base(source) for source in sources]
+    if read_stage(run.teacher) is None and run.student.exists() and not overwrite:
+        raise ArtifactError(
+            f"`{run.student}` exists without its teacher, and a new teacher would not be the one it learned from",
+            hint="choose another `name` in the recipe, or pass --overwrite to replace it",
+        )
+    dataset = load_dataset(recipe.data)
+    if len(folders) == 1:
+        _check_student(recipe, Path(folders[0]), dataset)
+    report = check_dataset(dataset, token_counter(sources[0], output), recipe.data.max_length)
+    output.note(f"data: {report.source}, {report.size} examples of {len(report.domains)} domains")
+    for problem in report.problems():
+        output.note(f"data: {problem}")
+
+
+def _sources(teacher: TeacherConfig) -> list[str]:
+    """Return the pretrained models that the teacher comes from."""
+    if isinstance(teacher.adopt, dict):
+        return list(teacher.adopt.values())
+    return [str(teacher.adopt or teacher.base)]
+
+
+def _check_student(recipe: Recipe, base: Path, dataset: DomainDataset) -> None:
+    """Build teacher, student and objective without weights: their own checks say whether they fit each other."""
+    import torch
+
+    names = ClassifierConfig(dataset.domain_names, dataset.label_names, recipe.data.max_length)
+    with torch.device("meta"):
+        teacher = MultiDomainClassifier(build_encoder(read_config(base)), names)
+        if recipe.student.checkpoint is None:
+            DistillationObjective(teacher, build_student(teacher, recipe.student), recipe.method)
+            return
+    resolve_base(recipe.student.checkpoint)

@@ -1,0 +1,38 @@
+"""What a run folder knows beyond its numbers, for the report page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hrkd.artifact import read_json, read_stage
+from hrkd.bundle import MANIFEST
+from hrkd.errors import ArtifactError
+from hrkd.run_folder import RunFolder
+
+
+def run_context(root: Path) -> dict[str, Any]:
+    """Return title, recipe, training curve and hashes of a run; nothing for a folder that is no run."""
+    run = RunFolder(root)
+    if not run.recipe.is_file():
+        return {}
+    student = read_stage(run.student)
+    history = student.details.get("history", []) if student else []
+    return {
+        "title": f"hrkd run {root.name}",
+        "recipe": run.recipe.read_text(encoding="utf-8"),
+        "training_curve": [{"step": step, "average": average} for step, average in history],
+        "provenance": _hashes(run),
+    }
+
+
+def _hashes(run: RunFolder) -> dict[str, str]:
+    """Return the hash of each stage's output, and of each bundle's graph."""
+    records = {"teacher": read_stage(run.teacher), "student": read_stage(run.student)}
+    hashes = {name: record.output_hash for name, record in records.items() if record}
+    for manifest in sorted(run.bundles.glob(f"*/{MANIFEST}")):
+        try:
+            hashes[f"bundle {manifest.parent.name}"] = read_json(manifest)["files"]["model.onnx"]["sha256"]
+        except (ArtifactError, KeyError, TypeError):
+            hashes[f"bundle {manifest.parent.name}"] = "damaged"
+    return hashes

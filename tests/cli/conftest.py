@@ -1,0 +1,48 @@
+"""A tiny recipe on disk, and `main` with what it printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tiny_recipe import write_recipe
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one call of `main` gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> object:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def hrkd(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call the command line as a shell would, error funnel included."""
+    from hrkd_cli.main import main
+
+    def run(*arguments: str | Path) -> Result:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def tiny_recipe(tmp_path: Path, tiny_data: Path, tiny_encoder: Path) -> Path:
+    """A recipe on the tiny data and the tiny encoder."""
+    return write_recipe(tmp_path / "tiny.yaml", tiny_data, tiny_encoder)
