@@ -26,7 +26,7 @@ MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 EVAL = "eval.jsonl"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 UNKNOWN_DOMAIN = -1
 """The `domain_id` that asks for the mean of all heads' probabilities."""
 

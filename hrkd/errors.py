@@ -75,3 +75,8 @@ class Interrupted(HrkdError):
     """The user stopped the run between two steps; a checkpoint was written first."""
 
     exit_code = 130
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's message: the part that fits into one of ours."""
+    return str(error).strip().split("\n", 1)[0]

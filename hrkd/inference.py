@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from torch import Tensor
 
-from hrkd.models import MultiDomainClassifier, load_classifier
+from hrkd.bundle import TOKENIZER
+from hrkd.models import Teacher, load_teacher
 from hrkd.models.encoder import WEIGHTS
 from hrkd.models.storage import CLASSIFIER
 
-FILES_TO_RUN = (WEIGHTS, "config.json", CLASSIFIER, "tokenizer.json")
+FILES_TO_RUN = (WEIGHTS, "config.json", CLASSIFIER, TOKENIZER)
 
 
 class TorchClassifier:
@@ -27,7 +29,7 @@ class TorchClassifier:
         size_bytes: Bytes on disk that are needed to run the model.
     """
 
-    def __init__(self, model: MultiDomainClassifier, tokenizer: Tokenizer, size_bytes: int) -> None:
+    def __init__(self, model: Teacher, tokenizer: Tokenizer, size_bytes: int) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.size_bytes = size_bytes
@@ -40,11 +42,12 @@ class TorchClassifier:
         folder = Path(path)
         if threads is not None:
             torch.set_num_threads(threads)
-        model = load_classifier(folder)
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        model = load_teacher(folder)
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         tokenizer.no_padding()
         tokenizer.enable_truncation(model.config.max_length)
-        return cls(model, tokenizer, sum((folder / name).stat().st_size for name in FILES_TO_RUN))
+        files = [path for path in folder.rglob("*") if path.name in FILES_TO_RUN]
+        return cls(model, tokenizer, sum(path.stat().st_size for path in files))
 
     def tokenize(self, text: str, text_pair: str | None = None) -> NDArray[np.int64]:
         """Return the token ids of one text or pair, (T,)."""
@@ -52,7 +55,8 @@ class TorchClassifier:
 
     def run(self, encoded: NDArray[np.int64], domain_id: int) -> NDArray[np.float32]:
         """Return the logits (C,) of one tokenised text, unpadded."""
-        return self.run_batch([encoded], [domain_id])[0]
+        logits: NDArray[np.float32] = self.run_batch([encoded], [domain_id])[0]
+        return logits
 
     @torch.inference_mode()
     def run_batch(self, encoded: Sequence[NDArray[np.int64]], domain_ids: Sequence[int]) -> NDArray[np.float32]:
@@ -60,5 +64,6 @@ class TorchClassifier:
         ids = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(row) for row in encoded], batch_first=True)
         lengths = torch.tensor([len(row) for row in encoded])
         mask = (torch.arange(ids.shape[1]) < lengths.unsqueeze(1)).long()
-        logits: NDArray[np.float32] = self.model(ids, mask, torch.tensor(domain_ids)).logits.numpy()
+        output: Tensor = self.model(ids, mask, torch.tensor(domain_ids)).logits
+        logits: NDArray[np.float32] = output.numpy()
         return logits

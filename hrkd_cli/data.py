@@ -38,7 +38,7 @@ def data_config(
     """Find out which data `hrkd data check` was asked about.
 
     Args:
-        source: Recipe file, name of a source, or name of a shipped recipe, looked up in this order.
+        source: Recipe file, name of a shipped recipe, or name of a source, looked up in this order.
         options: Values of the recipe's `data` section by key; None means "not given".
         overrides: ``section.key=value`` strings; for recipes only.
 
@@ -49,8 +49,7 @@ def data_config(
         RecipeError: It is none of them, or a value is wrong.
     """
     given = {key: value for key, value in options.items() if value is not None}
-    is_source = source in set(DataSource) and not (source in shipped_recipes() and not given)
-    if is_source and not Path(source).is_file():
+    if source in set(DataSource) and source not in shipped_recipes() and not Path(source).is_file():
         if overrides:
             raise RecipeError("`--set` goes with a recipe", hint="use the options of `hrkd data check` for a source")
         return from_options(data={"source": source, **given}).data, None
@@ -82,4 +81,4 @@ def token_counter(base: str | None, output: Output) -> Callable[[str], int] | No
     except HrkdError as error:
         output.warning(f"over-long texts are not counted: {error.message}")
         return None
-    return lambda text: len(tokenizer(text)["input_ids"])
+    return lambda text: len(tokenizer(text, verbose=False)["input_ids"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import metadata, util
+from importlib import util
 
 from hrkd.errors import HrkdError, MissingExtraError
 
@@ -76,6 +76,8 @@ def _refuse_both_runtimes() -> None:
 
 
 def _has_distribution(name: str) -> bool:
+    from importlib import metadata
+
     try:
         metadata.distribution(name)
     except metadata.PackageNotFoundError:

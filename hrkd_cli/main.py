@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 unexpected error (with its traceback), 2 an error the user
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -96,7 +97,18 @@ def _system_error(error: OSError) -> int:
     print_error(
         f"no space left on device{where}", "free some space and run the same command again; finished stages are kept"
     )
+    _drop_unwritable_output()
     return EXIT_USER_ERROR
+
+
+def _drop_unwritable_output() -> None:
+    """Send what stdout could not take to nowhere: Python would try again at its exit, and change the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,13 @@ fail() {
 }
 
 command -v "$python" >/dev/null || fail "\`$python\` is not installed" "install Python 3.11 or newer, or set PYTHON"
-# Hash of the interpreter's version, of this script, of the pins, and of the package's metadata.
+# Hash of the interpreter's version, of the choice of torch, of this script, of the pins, and of the package's metadata.
 # Written for any Python 3, so that an old one reaches its message.
 wanted=$("$python" - scripts/setup.sh pyproject.toml requirements/*.txt <<'PY'
-import hashlib, sys
+import hashlib, os, sys
 if sys.version_info < (3, 11):
     sys.exit(3)
-digest = hashlib.sha256(sys.version.encode())
+digest = hashlib.sha256((sys.version + os.environ.get("TORCH", "")).encode())
 for name in sys.argv[1:]:
     with open(name, "rb") as stream:
         digest.update(stream.read())

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from hrkd.errors import ExportError, MissingExtraError
+from hrkd.errors import ExportError, MissingExtraError, first_line
 from hrkd.recipe import QuantizationBackend, Target
 from hrkd_export.target import PRESETS, Preset
 from hrkd_export.to_onnx import normalize
@@ -81,8 +81,7 @@ def quantize_int8(
             normalize(model)
             onnx.checker.check_model(model)
         except (RuntimeError, ValueError, TypeError, onnx.checker.ValidationError) as error:
-            reason = str(error).strip().split("\n", 1)[0]
-            raise ExportError(f"the graph cannot be quantised with `{backend}`: {reason}") from error
+            raise ExportError(f"the graph cannot be quantised with `{backend}`: {first_line(error)}") from error
     onnx.save(model, destination)
 
 

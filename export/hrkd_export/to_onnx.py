@@ -12,7 +12,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from hrkd.errors import ExportError
+from hrkd.errors import ExportError, first_line
 from hrkd.models import MultiDomainClassifier
 
 INPUT_NAMES = ("input_ids", "attention_mask", "domain_id")
@@ -63,7 +63,7 @@ def export_onnx(classifier: MultiDomainClassifier, path: Path, opset: int) -> No
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the exported graph is not valid ONNX: {_first_line(error)}") from error
+        raise ExportError(f"the exported graph is not valid ONNX: {first_line(error)}") from error
     onnx.save(model, path)
 
 
@@ -100,7 +100,7 @@ def _trace(wrapper: ExportWrapper, path: Path, opset: int) -> None:
             )
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise ExportError(
-                f"the encoder `{type(encoder).__name__}` cannot be exported to ONNX: {_first_line(error)}",
+                f"the encoder `{type(encoder).__name__}` cannot be exported to ONNX: {first_line(error)}",
                 hint="use a BERT, RoBERTa, ELECTRA or DistilBERT encoder",
             ) from error
 
@@ -110,7 +110,3 @@ def _example(vocab_size: int) -> tuple[Tensor, Tensor, Tensor]:
     input_ids = (torch.arange(12) % vocab_size).reshape(2, 6)
     attention_mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]])
     return input_ids, attention_mask, torch.tensor([0, -1])
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

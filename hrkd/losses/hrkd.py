@@ -74,9 +74,7 @@ def imitation_terms(
     return hidden, attention
 
 
-def combine_terms(
-    terms: LossTerms, domain_ratios: Tensor, *, hidden_weight: float, prediction_weight: float
-) -> Tensor:
+def combine_terms(terms: LossTerms, domain_ratios: Tensor, *, hidden_weight: float, prediction_weight: float) -> Tensor:
     """Return ``hidden_weight * sum_{l,k} R[l,k] (hidden + attention)[l,k] + prediction_weight * mean_k prediction[k]``.
 
     Args:

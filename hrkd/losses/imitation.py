@@ -56,5 +56,6 @@ def attention_error(student: Tensor, teacher: Tensor, token_mask: Tensor, num_do
 def _masked_mean(error: Tensor, mask: Tensor, num_domains: int) -> Tensor:
     """Mean of (K*B, N) over the entries where ``mask`` is 1, within each domain: (K,)."""
     weights = mask.to(error.dtype)
-    total = (error * weights).unflatten(0, (num_domains, -1)).sum(dim=(1, 2))
-    return total / weights.unflatten(0, (num_domains, -1)).sum(dim=(1, 2))
+    total: Tensor = (error * weights).unflatten(0, (num_domains, -1)).sum(dim=(1, 2))
+    count: Tensor = weights.unflatten(0, (num_domains, -1)).sum(dim=(1, 2))
+    return total / count

@@ -26,4 +26,5 @@ def soft_cross_entropy(student: Tensor, teacher: Tensor, num_domains: int, tempe
     target = (at_least_float32(teacher) / temperature).softmax(dim=-1)
     log_probabilities = (at_least_float32(student) / temperature).log_softmax(dim=-1)
     per_example = -(target * log_probabilities).sum(dim=-1) * temperature**2
-    return per_example.unflatten(0, (num_domains, -1)).mean(dim=1)
+    per_domain: Tensor = per_example.unflatten(0, (num_domains, -1)).mean(dim=1)
+    return per_domain

@@ -7,13 +7,14 @@ first; its logits are the original's in every domain.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from hrkd.errors import CheckpointError
+from hrkd.errors import CheckpointError, first_line
 from hrkd.models.classifier import Activation, ClassifierConfig, MultiDomainClassifier
 from hrkd.models.encoder import resolve_base
 from hrkd.models.per_domain import PerDomainClassifier
@@ -41,7 +42,7 @@ def adopt_classifier(source: str, config: ClassifierConfig) -> MultiDomainClassi
         separator_id=config.separator_id,
         activation=activation,
     )
-    model = MultiDomainClassifier(original.base_model, adopted_config)
+    model = MultiDomainClassifier(cast("PreTrainedModel", original.base_model), adopted_config)
     with torch.no_grad():
         model.pooler.load_state_dict(dense.state_dict())
         model.head_weight.copy_(projection.weight[rows].expand_as(model.head_weight))
@@ -82,25 +83,24 @@ def _load(source: str) -> PreTrainedModel:
             resolve_base(source), use_safetensors=True, output_loading_info=True, dtype="float32"
         )
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise CheckpointError(f"classifier `{source}` cannot be loaded: {reason}") from error
+        raise CheckpointError(f"classifier `{source}` cannot be loaded: {first_line(error)}") from error
     if info["missing_keys"]:
         raise CheckpointError(
             f"`{source}` lacks trained weights, first `{sorted(info['missing_keys'])[0]}`: it is not a classifier",
             hint="train a teacher on it with `teacher.base` instead of `teacher.adopt`",
         )
-    return model
+    return cast("PreTrainedModel", model)
 
 
 def _head_parts(model: PreTrainedModel, source: str) -> tuple[nn.Linear, nn.Linear, Activation]:
     """Return the pooling map, the output map and the non-linearity between them, however the family calls them."""
     pooler = getattr(model.base_model, "pooler", None)
-    head = getattr(model, "classifier", None)
+    head: Any = getattr(model, "classifier", None)
     if hasattr(head, "dense") and hasattr(head, "out_proj"):
         activation: Activation = "gelu" if model.config.model_type == "electra" else "tanh"
         return head.dense, head.out_proj, activation
     if isinstance(head, nn.Linear) and hasattr(model, "pre_classifier"):
-        return model.pre_classifier, head, "relu"
+        return cast("nn.Linear", model.pre_classifier), head, "relu"
     if isinstance(head, nn.Linear) and pooler is not None and hasattr(pooler, "dense"):
         return pooler.dense, head, "tanh"
     raise CheckpointError(
@@ -111,7 +111,8 @@ def _head_parts(model: PreTrainedModel, source: str) -> tuple[nn.Linear, nn.Line
 
 def _label_rows(model: PreTrainedModel, config: ClassifierConfig, source: str) -> list[int]:
     """Return, for each of our label ids, the row of the original head that predicts it."""
-    names = [str(model.config.id2label[row]) for row in range(model.config.num_labels)]
+    id2label = model.config.id2label or {}
+    names = [str(id2label[row]) for row in range(model.config.num_labels)]
     if len(names) != len(config.label_names):
         raise CheckpointError(
             f"`{source}` has {len(names)} labels {names}, the data has {list(config.label_names)}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from hrkd.models.attention_scores import record_attention_scores
 
 Activation = Literal["tanh", "relu", "gelu"]
-ACTIVATIONS = {"tanh": torch.tanh, "relu": F.relu, "gelu": F.gelu}
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": F.relu, "gelu": F.gelu}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,4 +145,4 @@ class MultiDomainClassifier(nn.Module):
             nn.init.zeros_(self.pooler.bias)
             return
         self.pooler.load_state_dict(pooler.dense.state_dict())
-        self.encoder.pooler = None
+        setattr(self.encoder, "pooler", None)  # noqa: B010  (torch's stubs let no module become None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from importlib import metadata
 from pathlib import Path
+from typing import cast
 
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from hrkd.errors import CheckpointError
+from hrkd.errors import CheckpointError, first_line
 
 PACKAGE_PREFIX = "package:"
 WEIGHTS = "model.safetensors"
@@ -64,9 +65,8 @@ def load_encoder(base: str, *, trust_remote_code: bool = False) -> PreTrainedMod
             dtype="float32",
         )
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).split("\n", 1)[0]
         raise CheckpointError(
-            f"encoder `{base}` cannot be loaded: {reason}",
+            f"encoder `{base}` cannot be loaded: {first_line(error)}",
             hint="give a local folder with config.json and model.safetensors, or a Hub id on a machine with a network",
         ) from error
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
@@ -75,12 +75,22 @@ def load_encoder(base: str, *, trust_remote_code: bool = False) -> PreTrainedMod
             f"encoder `{base}` lacks {len(missing)} weights of its architecture, first `{missing[0]}`",
             hint="the folder's config.json does not fit its model.safetensors",
         )
-    return encoder
+    return cast("PreTrainedModel", encoder)
 
 
 def build_encoder(config: PretrainedConfig, *, attention: str = "sdpa") -> PreTrainedModel:
-    """Build an encoder with random weights from a configuration; ``attention`` names the implementation."""
-    return AutoModel.from_config(config, attn_implementation=attention)
+    """Build an encoder with random weights from a configuration; ``attention`` names the implementation.
+
+    Raises:
+        CheckpointError: The architecture is unknown, or has no such attention.
+    """
+    try:
+        return cast("PreTrainedModel", AutoModel.from_config(config, attn_implementation=attention))
+    except ValueError as error:
+        raise CheckpointError(
+            f"an encoder of type `{config.model_type}` cannot be built with {attention} attention: {first_line(error)}",
+            hint="use a BERT, RoBERTa, ELECTRA or DistilBERT encoder",
+        ) from error
 
 
 def read_config(folder: Path) -> PretrainedConfig:
@@ -90,7 +100,6 @@ def read_config(folder: Path) -> PretrainedConfig:
         CheckpointError: It is missing, or of an unknown architecture.
     """
     try:
-        return AutoConfig.from_pretrained(folder)
+        return cast("PretrainedConfig", AutoConfig.from_pretrained(folder))
     except (OSError, ValueError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise CheckpointError(f"`{folder}` has no usable config.json: {reason}") from error
+        raise CheckpointError(f"`{folder}` has no usable config.json: {first_line(error)}") from error

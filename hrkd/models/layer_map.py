@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from hrkd.errors import RecipeError
 
@@ -28,6 +29,6 @@ def check_layer_map(layers: Sequence[int], student_layers: int, teacher_layers: 
         raise RecipeError(f"`{key}` names {len(layers)} layers, the student has {student_layers}")
     if max(layers) > teacher_layers:
         raise RecipeError(f"`{key}` names layer {max(layers)}, the teacher has {teacher_layers}")
-    if any(after <= before for before, after in zip(layers, layers[1:])):
+    if any(after <= before for before, after in pairwise(layers)):
         raise RecipeError(f"`{key}` must rise, got {list(layers)}")
     return tuple(layers)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hrkd.artifact import read_json, write_json
-from hrkd.errors import ArtifactError, CheckpointError
+from hrkd.errors import ArtifactError, CheckpointError, first_line
 from hrkd.models.classifier import ACTIVATIONS, ClassifierConfig, MultiDomainClassifier
 from hrkd.models.encoder import WEIGHTS, build_encoder, read_config, resolve_base
 from hrkd.models.per_domain import PerDomainClassifier
@@ -120,8 +120,7 @@ def load_tokenizer(base: str | Path) -> PreTrainedTokenizerFast:
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolve_base(str(base)), use_fast=True)
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise CheckpointError(f"the tokenizer of `{base}` cannot be loaded: {reason}") from error
+        raise CheckpointError(f"the tokenizer of `{base}` cannot be loaded: {first_line(error)}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(f"`{base}` has no fast tokenizer", hint="the bundle needs a tokenizer.json")
     return tokenizer

@@ -28,4 +28,5 @@ def domain_prototypes(hidden_states: Sequence[Tensor], token_mask: Tensor, num_d
     weights = token_mask.to(states.dtype).unsqueeze(-1)
     totals = (states * weights).sum(dim=2).unflatten(1, (num_domains, -1)).sum(dim=2)  # (L+1, K, H)
     counts = token_mask.unflatten(0, (num_domains, -1)).sum(dim=(1, 2)).to(states.dtype)  # (K,)
-    return totals / counts.unsqueeze(-1)
+    prototypes: Tensor = totals / counts.unsqueeze(-1)
+    return prototypes

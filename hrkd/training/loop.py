@@ -40,10 +40,14 @@ class StepResult:
 
 
 class Objective(Protocol):
-    """What is minimised. ``model`` is validated and kept; ``trainable`` holds it and whatever trains beside it."""
+    """What is minimised; ``trainable`` holds the model and whatever trains beside it."""
 
-    model: nn.Module
     trainable: nn.Module
+
+    @property
+    def model(self) -> nn.Module:
+        """What is validated and kept."""
+        ...
 
     def __call__(self, batch: Batch) -> StepResult:
         """Run forward on one domain-balanced batch."""
@@ -145,7 +149,7 @@ def _step(
             f"the loss became {loss} in step {step + 1} of the {stage.name}",
             hint="lower `learning_rate`, or use `precision: fp32`; the last checkpoint is kept",
         )
-    result.loss.backward()  # type: ignore[no-untyped-call]
+    result.loss.backward()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
     optimizer.step()

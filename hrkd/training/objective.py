@@ -37,9 +37,7 @@ class DistillationObjective:
         self.layer_map = _layer_map(config, student.num_layers, teacher.num_layers)
         _check_heads(teacher, student)
         levels = student.num_layers + 1
-        self.projections = nn.ModuleList(
-            projection(student.hidden_size, teacher.hidden_size) for _ in range(levels)
-        )
+        self.projections = nn.ModuleList(projection(student.hidden_size, teacher.hidden_size) for _ in range(levels))
         self.graph = build_graph(config.graph, levels, student.num_domains, teacher.hidden_size)
         self.trainable: nn.Module = nn.ModuleDict(
             {"student": student, "projections": self.projections, "graph": self.graph}
@@ -50,9 +48,7 @@ class DistillationObjective:
         with torch.no_grad():
             teacher = self._forward(self.teacher, batch, self.layer_map)
         student = self._forward(self.model, batch, range(1, self.model.num_layers + 1))
-        projected = [
-            project(state) for project, state in zip(self.projections, student.hidden_states, strict=True)
-        ]
+        projected = [project(state) for project, state in zip(self.projections, student.hidden_states, strict=True)]
         with torch.autocast(batch.input_ids.device.type, enabled=False):
             return self._compare(projected, student, teacher, batch)
 

@@ -42,9 +42,7 @@ def prepare_data(dataset: DomainDataset, tokenizer: PreTrainedTokenizerFast, max
     return PreparedData(dataset, train, validation, test)
 
 
-def classifier_config(
-    dataset: DomainDataset, tokenizer: PreTrainedTokenizerFast, max_length: int
-) -> ClassifierConfig:
+def classifier_config(dataset: DomainDataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> ClassifierConfig:
     """Return the configuration of a classifier for a data set."""
     return ClassifierConfig(
         domain_names=dataset.domain_names,

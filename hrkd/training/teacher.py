@@ -106,7 +106,12 @@ def _train(
     )
     watched = Observers([observer, TensorBoardObserver(run.events, dataset.domain_names)])
     progress = run_training(TeacherObjective(model), stage, watched, resume=resume)
-    details = {"origin": base, "device": device.describe(), "best_step": progress.best_step, "history": progress.history}
+    details = {
+        "origin": base,
+        "device": device.describe(),
+        "best_step": progress.best_step,
+        "history": progress.history,
+    }
     return _write(run, input_hash, model, tokenizer, data, details, watched)
 
 

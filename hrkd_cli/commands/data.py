@@ -44,7 +44,7 @@ def check(
         str,
         typer.Argument(
             metavar="SOURCE|RECIPE",
-            help="Recipe file, source (vader, amazon_reviews, multi_nli, hub, files), or shipped recipe.",
+            help="Recipe file, shipped recipe, or source: vader, hub, files.",
         ),
     ],
     path: Annotated[str | None, typer.Option("--path", metavar="PATH", help="Folder, file or Hub id.")] = None,

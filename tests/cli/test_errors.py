@@ -74,8 +74,9 @@ def test_a_full_disk_is_said(code: int, monkeypatch, hrkd) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_below_stdout_is_an_error() -> None:
+def test_a_full_disk_below_stdout_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents `hrkd ... --json > file` on a full disk from ending as a success with an empty file."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(hrkd_command("recipe", "list"), stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 2
@@ -171,7 +172,7 @@ def test_extras_are_checked_before_anything_is_imported(arguments, module, extra
 
 def test_both_runtimes_are_refused(monkeypatch, hrkd) -> None:
     """Prevents a broken onnxruntime: both wheels write into one folder, and the winner is a matter of order."""
-    monkeypatch.setattr(extras.metadata, "distribution", lambda name: name)
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: name)
     result = hrkd("bench", "x")
     assert result.code == 2
     assert "`onnxruntime` and `onnxruntime-gpu` are both installed" in result.err

@@ -13,7 +13,7 @@ from hrkd.data.dataset import DomainDataset, Split
 from hrkd.data.rows import Rows, build_dataset
 from hrkd.data.splitting import parse_split
 from hrkd.data.table import Table, rows_of
-from hrkd.errors import DataError, MissingExtraError
+from hrkd.errors import DataError, MissingExtraError, first_line
 from hrkd.recipe import DataConfig
 
 logger = logging.getLogger(__name__)
@@ -92,12 +92,12 @@ def _load_parts(path: str) -> dict[str, Any]:
             loaded = datasets.load_dataset(str(folder) if folder.exists() else path)
     except (OSError, HfHubHTTPError) as error:  # no network is a ConnectionError, an unknown id a FileNotFoundError
         raise DataError(
-            f"`{path}` cannot be loaded: {_first_line(error)}",
+            f"`{path}` cannot be loaded: {first_line(error)}",
             hint="check the id and the network; without one, copy the data set to a folder and give its path",
         ) from error
     except (ValueError, RuntimeError, DatasetsError) as error:
         raise DataError(
-            f"`{path}` cannot be read as a data set: {_first_line(error)}",
+            f"`{path}` cannot be read as a data set: {first_line(error)}",
             hint="save the wanted part as files and use `source: files`",
         ) from error
     return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
@@ -142,7 +142,3 @@ class _Columns(Mapping[str, list[Any]]):
 def _label_order(parts: Mapping[str, Any], column: str) -> tuple[str, ...]:
     features = next(iter(parts.values())).features
     return tuple(getattr(features.get(column), "names", None) or ())
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

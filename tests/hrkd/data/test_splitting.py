@@ -79,6 +79,12 @@ def test_copies_stay_together_and_training_is_never_emptied(
     assert trained == groups
 
 
+def test_rounding_leaves_something_to_train_on() -> None:
+    """Silent failure: both shares of three examples are rounded up, and the label is only ever tested."""
+    parts = seeded_split(list("abc"), ["x"] * 3, ["d"] * 3, validation_fraction=0.45, test_fraction=0.5, seed=0)
+    assert parts.count(Split.TRAIN) == 1
+
+
 def test_fractions_without_training_are_refused() -> None:
     """Silent failure: an empty training split."""
     with pytest.raises(DataError, match=r"0\.5 and `data.test_fraction` 0\.5"):

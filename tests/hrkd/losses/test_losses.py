@@ -164,9 +164,7 @@ def test_combined_loss_equals_the_equation() -> None:
         expected += 0.3 * ratios[0, domain] * hidden[0, domain] + 2.0 * prediction[domain] / DOMAINS
         for level in range(1, levels):
             expected += 0.3 * ratios[level, domain] * (attention[level, domain] + hidden[level, domain])
-    actual = combine_terms(
-        LossTerms(hidden, attention, prediction), ratios, hidden_weight=0.3, prediction_weight=2.0
-    )
+    actual = combine_terms(LossTerms(hidden, attention, prediction), ratios, hidden_weight=0.3, prediction_weight=2.0)
     torch.testing.assert_close(actual, expected)
 
 

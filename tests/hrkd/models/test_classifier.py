@@ -44,10 +44,8 @@ def test_unknown_domain_averages_probabilities(model: MultiDomainClassifier, inp
     torch.testing.assert_close(unknown, (probabilities[0] + probabilities[1]) / 2)
 
 
-def test_attention_scores_give_the_models_own_attention(
-    tiny_encoder: Path, inputs: tuple[torch.Tensor, ...]
-) -> None:
-    """Scores of the wrong layer, unscaled, or with mixed-up heads still look like scores; their softmax does not lie."""
+def test_attention_scores_give_the_models_own_attention(tiny_encoder: Path, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Scores of the wrong layer, unscaled, or with mixed-up heads still look like scores."""
     encoder = build_encoder(read_config(tiny_encoder), attention="eager").eval()
     input_ids, attention_mask = inputs
     with record_attention_scores(encoder, [2, 4]) as scores:

@@ -33,7 +33,7 @@ def test_reference_graph_without_hierarchy_treats_domains_alike() -> None:
 
 
 def test_reference_ratios_are_uniform_without_dropout() -> None:
-    """The finding this project rests on: the released graph does not tell domains apart; its spread is dropout noise."""
+    """What this project rests on: the released graph cannot tell domains apart; its spread is dropout noise."""
     torch.manual_seed(2)
     graph = ReferenceGraph(LEVELS, DOMAINS, WIDTH)
     prototypes = 0.05 * torch.randn(LEVELS, DOMAINS, WIDTH) + 1.0
@@ -57,7 +57,8 @@ def test_reference_graph_is_frozen_but_lets_gradients_through() -> None:
 def test_hierarchical_ratios_look_back_only() -> None:
     """Level l compares with levels 0..l; a row more would leak the levels above into it."""
     output = ReferenceGraph(LEVELS, DOMAINS, WIDTH).eval()(torch.randn(LEVELS, DOMAINS, WIDTH))
-    assert [tuple(weights.shape) for weights in output.hierarchical_ratios] == [(DOMAINS, 2), (DOMAINS, 3), (DOMAINS, 4)]
+    shapes = [tuple(weights.shape) for weights in output.hierarchical_ratios]
+    assert shapes == [(DOMAINS, 2), (DOMAINS, 3), (DOMAINS, 4)]
 
 
 def test_unknown_variant_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,7 @@ def test_learning_rate_rises_then_falls_to_zero() -> None:
     factors = [learning_rate_factor(step, 20, 0.1) for step in range(21)]
     assert factors[:3] == [0.5, 1.0, 1.0]
     assert factors[20] == 0.0
-    assert all(after < before for before, after in zip(factors[2:], factors[3:]))
+    assert all(after < before for before, after in itertools.pairwise(factors[2:]))
     assert learning_rate_factor(0, 5, 0.0) == 1.0
 
 
