@@ -269,9 +269,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise RecipeError(
-            f"recipe `{path}` does not exist", hint="`hrkd recipe list` shows the shipped ones"
-        ) from error
+        raise RecipeError(f"recipe `{path}` does not exist", hint="see `hrkd recipe list`") from error
     except IsADirectoryError as error:
         raise RecipeError(f"recipe `{path}` is a folder", hint="give the YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -145,7 +145,9 @@ def _axes(name: str, height: float) -> Iterator[tuple[Figure, Axes]]:
 
 
 def _legend_above(figure: Figure, entries: int) -> None:
-    figure.legend(loc="outside upper left", frameon=False, ncols=1, borderaxespad=0.2, handlelength=2.6 if entries else 0)
+    figure.legend(
+        loc="outside upper left", frameon=False, ncols=1, borderaxespad=0.2, handlelength=2.6 if entries else 0
+    )
 
 
 def _plain_log_ticks(axes: Axes) -> None:

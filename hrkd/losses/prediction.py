@@ -10,8 +10,8 @@ from hrkd.precision import at_least_float32
 def soft_cross_entropy(student: Tensor, teacher: Tensor, num_domains: int, temperature: float = 1.0) -> Tensor:
     """Cross-entropy of the student's distribution under the teacher's, both softened: ``-tau^2 sum_c p_c log q_c``.
 
-    Summed over classes, meaned over the examples of a domain, times tau^2 so that its gradient keeps its size. The
-    released code means over classes as well and has no tau^2, i.e. its value is this one divided by C at tau = 1.
+    Summed over classes, averaged over the examples of a domain, times tau^2 so that its gradient keeps its size. The
+    released code averages over classes as well and has no tau^2, i.e. its value is this one divided by C at tau = 1.
     At student == teacher the value is the teacher's entropy, not 0; the gradient is 0.
 
     Args:
