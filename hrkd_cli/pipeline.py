@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.artifact import hash_of, read_json, read_stage, write_json
-from hrkd.bundle import Manifest, open_bundle
+from hrkd.bundle import open_bundle
 from hrkd.errors import ArtifactError
+from hrkd.models.storage import is_per_domain
 from hrkd.recipe import Recipe
 from hrkd.run_folder import RunFolder
 from hrkd.training import distill, train_teacher
@@ -32,7 +33,8 @@ class Bundles:
     """The bundles of a run."""
 
     student: Path
-    teacher: Path
+    teacher: Path | None
+    """None where the teacher is one model per domain, which is no single graph."""
 
 
 def run_recipe(recipe: Recipe, runs_dir: Path, output: Output, *, resume: bool, overwrite: bool) -> None:
@@ -62,32 +64,35 @@ def export_stage(recipe: Recipe, run: RunFolder, output: Output) -> Bundles:
     """Export the student as the recipe says, and the teacher unquantised; stale bundles are replaced."""
     student = default_output(run.student, recipe.export)
     make_bundle(run.student, student, recipe.export, output, recipe=recipe, overwrite=True)
+    if is_per_domain(run.teacher):
+        output.note(f"{run.teacher}: not exported, it is one classifier per domain and not one graph")
+        return Bundles(student, None)
     return Bundles(student, teacher_bundle(run.teacher, output, recipe=recipe))
 
 
 def bench_stage(recipe: Recipe, run: RunFolder, bundles: Bundles, output: Output) -> dict[str, Any]:
     """Measure the student's bundle against the teacher in PyTorch and in ONNX, unless this was already measured."""
-    wanted = _bench_inputs(recipe, run, open_bundle(bundles.student), open_bundle(bundles.teacher))
+    wanted = _bench_inputs(recipe, run, bundles)
     existing = _measured_before(run.bench, wanted)
     if existing is not None:
         output.note("bench: kept, its inputs are unchanged")
         return existing
     with bench_progress(output) as progress:
-        baselines = [run.teacher, bundles.teacher]
+        baselines = [run.teacher] if bundles.teacher is None else [run.teacher, bundles.teacher]
         document = bench([bundles.student], baselines=baselines, config=recipe.bench, progress=progress)
     document[INPUTS_HASH] = wanted
     write_json(run.bench, document)
     return document
 
 
-def _bench_inputs(recipe: Recipe, run: RunFolder, student: Manifest, teacher: Manifest) -> str:
+def _bench_inputs(recipe: Recipe, run: RunFolder, bundles: Bundles) -> str:
     """Hash what was measured, how, and on which machine."""
     record = read_stage(run.teacher)
     environment = describe_environment().model_dump(mode="json")
     return hash_of(
         {
-            "student": student.bundle_hash,
-            "teacher": teacher.bundle_hash,
+            "student": open_bundle(bundles.student).bundle_hash,
+            "teacher": open_bundle(bundles.teacher).bundle_hash if bundles.teacher else None,
             "checkpoint": record.output_hash if record else None,
             "config": recipe.bench.model_dump(mode="json"),
             "machine": {key: environment[key] for key in MACHINE},

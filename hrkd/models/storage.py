@@ -50,7 +50,7 @@ def load_classifier(folder: Path, *, attention: str = "sdpa") -> MultiDomainClas
         CheckpointError: Missing, damaged, or its weights do not fit its configuration.
     """
     config = read_classifier_config(folder)
-    if (folder / MEMBERS).is_dir():
+    if is_per_domain(folder):
         raise CheckpointError(
             f"`{folder}` is one classifier per domain, not one model", hint="distil it; only its student is one graph"
         )
@@ -67,6 +67,11 @@ def load_classifier(folder: Path, *, attention: str = "sdpa") -> MultiDomainClas
     return model.eval()
 
 
+def is_per_domain(folder: Path) -> bool:
+    """Whether a model folder holds one classifier per domain instead of one for all."""
+    return (folder / MEMBERS).is_dir()
+
+
 def load_teacher(folder: Path) -> Teacher:
     """Load a teacher of either form: one model for all domains, or one per domain.
 
@@ -74,7 +79,7 @@ def load_teacher(folder: Path) -> Teacher:
         CheckpointError: See :func:`load_classifier`.
     """
     config = read_classifier_config(folder)
-    if not (folder / MEMBERS).is_dir():
+    if not is_per_domain(folder):
         return load_classifier(folder)
     domains = range(len(config.domain_names))
     return PerDomainClassifier([load_classifier(folder / MEMBERS / str(domain)) for domain in domains]).eval()

@@ -105,23 +105,21 @@ def _distill(
         "device": device.describe(),
         "best_step": progress.best_step,
         "history": progress.history,
+        "validation": progress.best_domains,
+        "test": _test_scores(student, data),
     }
 
     def write(folder: Path) -> Mapping[str, Any]:
         save_classifier(student, load_tokenizer(teacher_folder), folder)
         shutil.copyfile(teacher_folder / EVAL, folder / EVAL)
-        return {**details, **_scores(student, data)}
+        return details
 
     return write_stage(run, STAGE, input_hash, write, watched)
 
 
-def _scores(student: MultiDomainClassifier, data: PreparedData) -> dict[str, dict[str, float]]:
+def _test_scores(student: MultiDomainClassifier, data: PreparedData) -> dict[str, float]:
     device = Device(next(student.parameters()).device, torch.float32)
-    names = data.dataset.domain_names
-    return {
-        "validation": data.validation_scores(student, device).domains,
-        "test": score(predict_logits(student, data.test, device), data.test, names).domains,
-    }
+    return score(predict_logits(student, data.test, device), data.test, data.dataset.domain_names).domains
 
 
 def _check_teacher(teacher: Teacher, dataset: DomainDataset, folder: Path) -> None:

@@ -170,7 +170,7 @@ def _evaluate(
     observer.evaluated(progress.step, scores, is_best)
     if not is_best:
         return best
-    progress.best_score, progress.best_step = scores.average, progress.step
+    progress.best_score, progress.best_step, progress.best_domains = scores.average, progress.step, scores.domains
     return {name: tensor.detach().clone() for name, tensor in objective.model.state_dict().items()}
 
 

@@ -28,6 +28,7 @@ class Progress:
         step: Steps done.
         best_score: Best average validation accuracy so far.
         best_step: Step after which it was reached.
+        best_domains: Validation accuracy per domain at that step.
         history: ``[step, average]`` of every evaluation.
     """
 
@@ -35,6 +36,7 @@ class Progress:
     step: int = 0
     best_score: float = -1.0
     best_step: int = 0
+    best_domains: dict[str, float] = field(default_factory=dict)
     history: list[tuple[int, float]] = field(default_factory=list)
 
 

@@ -111,6 +111,7 @@ def _train(
         "device": device.describe(),
         "best_step": progress.best_step,
         "history": progress.history,
+        "validation": progress.best_domains,
     }
     return _write(run, input_hash, model, tokenizer, data, details, watched)
 
@@ -122,9 +123,12 @@ def _adopt(
     tokenizer = load_tokenizer(next(iter(origin.values())) if isinstance(origin, dict) else origin)
     config = classifier_config(dataset, tokenizer, recipe.data.max_length)
     model: Teacher = adopt_per_domain(origin, config) if isinstance(origin, dict) else adopt_classifier(origin, config)
-    model.to(choose_device(Precision.FP32).device)
+    device = choose_device(Precision.FP32).device
+    model.to(device)
     data = prepare_data(dataset, tokenizer, recipe.data.max_length)
-    return _write(run, input_hash, model, tokenizer, data, {"origin": origin, "adopted": True}, observer)
+    validation = data.validation_scores(model, Device(device, torch.float32)).domains
+    details = {"origin": origin, "adopted": True, "validation": validation}
+    return _write(run, input_hash, model, tokenizer, data, details, observer)
 
 
 def _write(
@@ -140,16 +144,13 @@ def _write(
     device = Device(next(model.parameters()).device, torch.float32)
     observer.message("scoring the teacher on the test split")
     logits = predict_logits(model, data.test, device)
-    scores = {
-        "validation": data.validation_scores(model, device).domains,
-        "test": score(logits, data.test, data.dataset.domain_names).domains,
-    }
+    test = score(logits, data.test, data.dataset.domain_names).domains
 
     def write(folder: Path) -> Mapping[str, Any]:
         save_classifier(model, tokenizer, folder)
         names = (data.dataset.label_names, data.dataset.domain_names)
         write_eval(folder, to_eval(data.dataset.test, logits, *names))
-        return {**details, **scores}
+        return {**details, "test": test}
 
     return write_stage(run, STAGE, input_hash, write, observer)
 
