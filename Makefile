@@ -8,7 +8,7 @@ export PYTHON VENV
 export PYTHONNOUSERSITE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check fix lock wheel-smoke
+.PHONY: help setup demo test test-slow check fix readme lock wheel-smoke
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ check: setup ## lint, format, types, import contracts, spelling
 fix: setup ## apply what ruff can repair, and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+readme: setup ## rebuild README's numbers and picture from runs/demo (after `make demo`)
+	$(BIN)/python scripts/readme.py
 
 lock: setup ## resolve requirements/*.in and pyproject.toml again into requirements/*.txt
 	$(BIN)/python scripts/lock.py

@@ -59,13 +59,15 @@ def read_json(path: Path) -> Any:
     """Read a JSON file written by this project.
 
     Raises:
-        ArtifactError: The file is missing or is not JSON.
+        ArtifactError: The file is missing, cannot be read, or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ArtifactError(f"`{path}` does not exist") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ArtifactError(f"`{path}` cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, nested too deep, or a number of 5000 digits
         raise ArtifactError(
             f"`{path}` is not valid JSON: {error}", hint="it was changed or damaged; make it again"
         ) from error
@@ -80,22 +82,39 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         replace: Whether an existing ``target`` is swapped out. Without it, an existing target is an error.
 
     Raises:
-        ArtifactError: ``target`` exists and ``replace`` is false; raised before the block runs.
+        ArtifactError: ``target`` exists and ``replace`` is false; raised before the block runs, or after it when the
+            target came into being meanwhile.
     """
-    if target.exists() and not replace:
-        raise ArtifactError(f"`{target}` exists already", hint="choose another name, or pass --overwrite")
+    _check_absent(target, replace)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_sibling(target)
     temporary.mkdir()
     try:
         yield temporary
-        retired = _temporary_sibling(target)
-        if target.exists():
-            target.rename(retired)
-        temporary.rename(target)
-        shutil.rmtree(retired, ignore_errors=True)
+        _check_absent(target, replace)
+        _swap_in(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_absent(target: Path, replace: bool) -> None:
+    if target.exists() and not replace:
+        raise ArtifactError(f"`{target}` exists already", hint="choose another name, or pass --overwrite")
+
+
+def _swap_in(temporary: Path, target: Path) -> None:
+    """Rename ``temporary`` to ``target``; an old target goes only when the new one stands."""
+    if not target.exists():
+        temporary.rename(target)
+        return
+    retired = _temporary_sibling(target)
+    target.rename(retired)
+    try:
+        temporary.rename(target)
+    except OSError:
+        retired.rename(target)
+        raise
+    shutil.rmtree(retired, ignore_errors=True)
 
 
 def _temporary_sibling(path: Path) -> Path:
@@ -156,9 +175,12 @@ def read_stage(folder: Path) -> StageRecord | None:
             hint="upgrade hrkd, or make the stage again with --overwrite",
         )
     try:
-        return StageRecord(**value)
+        record = StageRecord(**value)
     except TypeError as error:
         raise ArtifactError(f"`{path}` is not a stage record: {error}") from error
+    if not isinstance(record.files, dict) or not all(isinstance(sha256, str) for sha256 in record.files.values()):
+        raise ArtifactError(f"`{path}` is not a stage record: `files` names no hashes")
+    return record
 
 
 def verify_files(folder: Path, files: Mapping[str, str]) -> None:
@@ -169,10 +191,14 @@ def verify_files(folder: Path, files: Mapping[str, str]) -> None:
     """
     root = folder.resolve()
     for name, expected in files.items():
-        path = (folder / name).resolve()
+        try:
+            path = (folder / name).resolve()
+            is_file = path.is_file()
+        except (OSError, ValueError) as error:  # a name too long, or with a null byte
+            raise ArtifactError(f"`{folder}` names the file {name[:40]!r}, which cannot exist: {error}") from error
         if not path.is_relative_to(root):
             raise ArtifactError(f"`{folder}` names the file `{name}`, which lies outside the folder")
-        if not path.is_file():
+        if not is_file:
             raise ArtifactError(f"`{folder / name}` is missing", hint="the folder is incomplete; make or copy it again")
         actual = sha256_file(path)
         if actual != expected:

@@ -70,9 +70,9 @@ class Manifest(_Strict):
     precision: Literal["fp32", "int8"]
     target: str
     backend: str | None = Field(description="library that quantised the graph; None for fp32")
-    domain_names: tuple[str, ...]
-    label_names: tuple[str, ...]
-    max_length: int
+    domain_names: tuple[str, ...] = Field(min_length=1)
+    label_names: tuple[str, ...] = Field(min_length=1)
+    max_length: int = Field(gt=0)
     text_pairs: bool
     parents: dict[str, str] = Field(description="output hash of each stage that this bundle was made from")
     recipe_hash: str | None

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from hrkd.bundle import TOKENIZER
+from hrkd.errors import CheckpointError, first_line
 from hrkd.models import Teacher, load_teacher
 from hrkd.models.encoder import WEIGHTS
 from hrkd.models.storage import CLASSIFIER
@@ -38,12 +39,16 @@ class TorchClassifier:
 
     @classmethod
     def load(cls, path: Path | str, *, threads: int | None = None) -> Self:
-        """Load a model folder; ``threads`` sets torch's threads for the whole process."""
+        """Load a model folder; ``threads`` sets torch's threads for the whole process.
+
+        Raises:
+            CheckpointError: The folder is not a model folder, or it is damaged.
+        """
         folder = Path(path)
         if threads is not None:
             torch.set_num_threads(threads)
         model = load_teacher(folder)
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        tokenizer = _load_tokenizer(folder / TOKENIZER)
         tokenizer.no_padding()
         tokenizer.enable_truncation(model.config.max_length)
         files = [path for path in folder.rglob("*") if path.name in FILES_TO_RUN]
@@ -67,3 +72,10 @@ class TorchClassifier:
         output: Tensor = self.model(ids, mask, torch.tensor(domain_ids)).logits
         logits: NDArray[np.float32] = output.numpy()
         return logits
+
+
+def _load_tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more precise
+        raise CheckpointError(f"`{path}` cannot be read: {first_line(error)}", hint="make the model again") from error

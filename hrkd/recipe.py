@@ -7,6 +7,7 @@ file are reported together. Building a recipe does no I/O beyond reading the fil
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +23,11 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0)]
+Name = Annotated[str, Field(min_length=1)]
+
+SHORT = reprlib.Repr()
+"""Shows a wrong value of any size on one line."""
+SHORT.maxstring = SHORT.maxother = 100
 
 
 class DataSource(StrEnum):
@@ -88,9 +94,9 @@ class Target(StrEnum):
 
 
 class Section(BaseModel):
-    """Base of all recipe sections: frozen, and unknown keys are errors."""
+    """Base of all recipe sections: frozen, and unknown keys and infinite numbers are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -147,7 +153,7 @@ class TeacherTrainingConfig(TrainingConfig):
 class TeacherConfig(Section):
     """The model to imitate: trained here on a pretrained encoder, or brought by the user."""
 
-    base: str | None = None
+    base: Name | None = None
     """Pretrained encoder: a folder, a Hub id, or ``package:NAME`` for weights inside an installed package."""
     adopt: str | dict[str, str] | None = None
     """An already fine-tuned sequence classifier for all domains, or one per domain as ``{domain: folder}``."""
@@ -156,7 +162,7 @@ class TeacherConfig(Section):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if (self.base is None) == (self.adopt is None):
+        if (self.base is None) == (self.adopt is None) or self.adopt in ("", {}):
             raise ValueError("give exactly one of `base` (train a teacher) and `adopt` (bring your own)")
         return self
 
@@ -175,7 +181,7 @@ class StudentConfig(Section):
     init: StudentInit = StudentInit.TEACHER_LAYERS
     teacher_layers: tuple[PositiveInt, ...] | None = None
     """1-based teacher layers to copy; evenly spaced, ending at the last, when left out."""
-    checkpoint: str | None = None
+    checkpoint: Name | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -236,7 +242,7 @@ class BenchConfig(Section):
 class Recipe(Section):
     """Everything that decides a run."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Name of the run folder below ``runs/``."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     data: DataConfig
@@ -267,12 +273,14 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: The file is missing or not YAML, or any key or value is wrong; all problems in one message.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = _read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecipeError(f"recipe `{path}` does not exist", hint="see `hrkd recipe list`") from error
     except IsADirectoryError as error:
         raise RecipeError(f"recipe `{path}` is a folder", hint="give the YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise RecipeError(f"recipe `{path}` cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise RecipeError(f"recipe `{path}` is not valid YAML: {error}") from error
     if not isinstance(value, dict):
         raise RecipeError(f"recipe `{path}` holds no `section: ...` mapping")
@@ -301,9 +309,16 @@ def _apply_override(value: dict[str, Any], override: str) -> None:
         if not isinstance(node, dict):
             raise RecipeError(f"override `{override}`: `{parent}` is not a section")
     try:
-        node[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"override `{override}`: the value is not valid YAML") from error
+        node[last] = _read_yaml(text)
+    except ValueError as error:
+        raise RecipeError(f"override `{override[:80]}`: the value is not valid YAML") from error
+
+
+def _read_yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the library lets a 13th month through as ValueError
+        raise ValueError(str(error)) from error
 
 
 def _describe(problem: Mapping[str, Any]) -> str:
@@ -317,7 +332,7 @@ def _describe(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"`{location}`: missing"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+    got = "" if isinstance(problem["input"], dict) else f", got {SHORT.repr(problem['input'])}"
     return f"`{location}`: {message[0].lower()}{message[1:]}{got}"
 
 

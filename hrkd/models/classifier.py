@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PretrainedConfig, PreTrainedModel
 
+from hrkd.errors import RecipeError
 from hrkd.models.attention_scores import record_attention_scores
 
 Activation = Literal["tanh", "relu", "gelu"]
@@ -58,10 +59,14 @@ class MultiDomainClassifier(nn.Module):
     Args:
         encoder: Hugging Face encoder whose first output is (B, T, H); a pooler of its own is taken over.
         config: Names and input limits.
+
+    Raises:
+        RecipeError: The encoder has fewer positions than ``config.max_length``.
     """
 
     def __init__(self, encoder: PreTrainedModel, config: ClassifierConfig) -> None:
         super().__init__()
+        _check_positions(encoder.config, config.max_length)
         self.config = config
         self.encoder = encoder
         hidden_size = encoder.config.hidden_size
@@ -146,3 +151,15 @@ class MultiDomainClassifier(nn.Module):
             return
         self.pooler.load_state_dict(pooler.dense.state_dict())
         setattr(self.encoder, "pooler", None)  # noqa: B010  (torch's stubs let no module become None)
+
+
+def _check_positions(encoder: PretrainedConfig, max_length: int) -> None:
+    """Refuse inputs longer than the encoder's position table; indexing it would fail at the first long text."""
+    positions = getattr(encoder, "max_position_embeddings", max_length)
+    if "roberta" in encoder.model_type:
+        positions -= int(encoder.pad_token_id or 0) + 1  # its position numbers start behind the padding's
+    if max_length > positions:
+        raise RecipeError(
+            f"`data.max_length` is {max_length}, the encoder ({encoder.model_type}) has only {positions} positions",
+            hint=f"set `data.max_length: {positions}` or less",
+        )

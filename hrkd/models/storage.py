@@ -122,9 +122,10 @@ def load_tokenizer(base: str | Path) -> PreTrainedTokenizerFast:
     Raises:
         CheckpointError: There is none, or it has no fast version.
     """
+    source = resolve_base(str(base))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(resolve_base(str(base)), use_fast=True)
-    except (OSError, ValueError, KeyError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
+    except Exception as error:  # a damaged tokenizer.json raises nothing more precise
         raise CheckpointError(f"the tokenizer of `{base}` cannot be loaded: {first_line(error)}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(f"`{base}` has no fast tokenizer", hint="the bundle needs a tokenizer.json")

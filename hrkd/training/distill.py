@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import torch
 
 from hrkd import __version__
-from hrkd.artifact import StageRecord, hash_files, hash_of, read_stage
-from hrkd.bundle import EVAL
+from hrkd.artifact import StageRecord, hash_files, hash_of, read_stage, verify_files
+from hrkd.bundle import EVAL, EvalExample, parse_eval, write_eval
 from hrkd.data.dataset import DomainDataset
 from hrkd.data.load import load_dataset
 from hrkd.device import Device, choose_device
 from hrkd.errors import CheckpointError
-from hrkd.evaluation import predict_logits, score
+from hrkd.evaluation import predict_logits, score, to_eval
 from hrkd.models import MultiDomainClassifier, Teacher, load_teacher, load_tokenizer, save_classifier
 from hrkd.models.student import build_student
 from hrkd.recipe import Recipe
@@ -59,6 +58,7 @@ def distill(
     observer = observer or Observer()
     teacher_folder = teacher or run.teacher
     with run.locked():
+        _verify(teacher_folder)
         teacher_model = load_teacher(teacher_folder)
         dataset = load_dataset(recipe.data)
         _check_teacher(teacher_model, dataset, teacher_folder)
@@ -86,7 +86,9 @@ def _distill(
     objective = DistillationObjective(teacher, student, recipe.method)
     teacher.to(device.device)
     objective.trainable.to(device.device)
-    data = prepare_data(dataset, load_tokenizer(teacher_folder), recipe.data.max_length)
+    tokenizer = load_tokenizer(teacher_folder)
+    data = prepare_data(dataset, tokenizer, recipe.data.max_length)
+    evaluation_texts = _evaluation_texts(teacher, teacher_folder, data, observer)
     stage = Stage(
         name=STAGE,
         input_hash=input_hash,
@@ -110,16 +112,35 @@ def _distill(
     }
 
     def write(folder: Path) -> Mapping[str, Any]:
-        save_classifier(student, load_tokenizer(teacher_folder), folder)
-        shutil.copyfile(teacher_folder / EVAL, folder / EVAL)
+        save_classifier(student, tokenizer, folder)
+        write_eval(folder, evaluation_texts)
         return details
 
     return write_stage(run, STAGE, input_hash, write, watched)
 
 
+def _evaluation_texts(teacher: Teacher, folder: Path, data: PreparedData, observer: Observer) -> list[EvalExample]:
+    """Return the test split with the teacher's logits, from its folder where they are of the same texts."""
+    labels, domains = data.dataset.label_names, data.dataset.domain_names
+    if (folder / EVAL).is_file():
+        examples = parse_eval(folder / EVAL, labels, domains)
+        if tuple(example.text for example in examples) == data.dataset.test.texts:
+            return examples
+    observer.message("scoring the teacher on the test split")
+    device = Device(next(teacher.parameters()).device, torch.float32)
+    return to_eval(data.dataset.test, predict_logits(teacher, data.test, device), labels, domains)
+
+
 def _test_scores(student: MultiDomainClassifier, data: PreparedData) -> dict[str, float]:
     device = Device(next(student.parameters()).device, torch.float32)
     return score(predict_logits(student, data.test, device), data.test, data.dataset.domain_names).domains
+
+
+def _verify(teacher: Path) -> None:
+    """Compare a teacher's files with the record of the stage that made it."""
+    record = read_stage(teacher)
+    if record is not None:
+        verify_files(teacher, record.files)
 
 
 def _check_teacher(teacher: Teacher, dataset: DomainDataset, folder: Path) -> None:

@@ -121,3 +121,11 @@ def test_setup_says_that_python_is_too_old(tmp_path: Path) -> None:
     assert "is Python 3.9.2, hrkd needs Python 3.11 or newer" in result.stderr
     assert "hint: " in result.stderr
     assert not (tmp_path / "venv").exists()
+
+
+def test_readme_shows_the_committed_measurement() -> None:
+    """Numbers edited by hand, or left over from an earlier run, are claims that nothing backs."""
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "readme.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr or "run `make demo && make readme`"

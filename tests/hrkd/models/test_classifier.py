@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hrkd.errors import CheckpointError
+from hrkd.errors import CheckpointError, RecipeError
 from hrkd.models import ClassifierConfig, MultiDomainClassifier, load_classifier, load_tokenizer, save_classifier
 from hrkd.models.attention_scores import record_attention_scores
 from hrkd.models.encoder import WEIGHTS, build_encoder, load_encoder, read_config
@@ -99,6 +99,13 @@ def test_damaged_folders_are_refused(model: MultiDomainClassifier, tiny_encoder:
     save_file(state, tmp_path / WEIGHTS)
     with pytest.raises(CheckpointError, match="head_bias"):
         load_classifier(tmp_path)
+
+
+def test_inputs_longer_than_the_position_table_are_refused(tiny_encoder: Path) -> None:
+    """Indexing past the table fails at the first long text, which may come after an hour."""
+    config = ClassifierConfig(("books", "films"), ("neg", "pos"), 65)
+    with pytest.raises(RecipeError, match="has only 64 positions"):
+        MultiDomainClassifier(load_encoder(str(tiny_encoder)), config)
 
 
 def test_encoder_with_missing_weights_is_refused(tiny_encoder: Path, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from hrkd.artifact import StageRecord, read_stage, verify_files
+from hrkd.bundle import parse_eval
+from hrkd.data.load import load_dataset
 from hrkd.errors import ArtifactError, CheckpointError, Interrupted
 from hrkd.evaluation import evaluate
 from hrkd.metrics import DomainScores
@@ -143,6 +145,30 @@ def test_a_missing_or_foreign_teacher_is_an_error_before_anything_starts(
     with pytest.raises(CheckpointError, match="knows the domains"):
         distill(fewer, run)
     assert not run.student.exists()
+    weights = run.teacher / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    with pytest.raises(ArtifactError, match="was changed"):
+        distill(recipe, run)
+
+
+def test_a_teacher_of_another_split_is_asked_anew(
+    trained: tuple[Recipe, RunFolder], make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """Logits copied from the teacher's own test split would stand beside other texts, and agreement would be noise."""
+    _, run = trained
+    other = make_recipe(data={"split_seed": 5}, training={"epochs": 0.1})
+    student = RunFolder(tmp_path / "other")
+    distill(other, student, teacher=run.teacher)
+    rows, theirs = (
+        parse_eval(folder / "eval.jsonl", ("neg", "pos"), ("books", "films", "phones"))
+        for folder in (student.student, run.teacher)
+    )
+    assert tuple(row.text for row in rows) == load_dataset(other.data).test.texts
+    known = {row.text: row.teacher_logits for row in theirs}
+    shared = [row for row in rows if row.text in known]
+    assert shared
+    for row in shared:
+        assert row.teacher_logits == pytest.approx(known[row.text], abs=1e-4)
 
 
 def test_two_processes_cannot_share_a_run(trained: tuple[Recipe, RunFolder]) -> None:
