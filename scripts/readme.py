@@ -103,7 +103,7 @@ def take_picture(report: Path) -> None:
                 "--disable-background-networking",
                 "--hide-scrollbars",
                 f"--user-data-dir={profile}",
-                "--window-size=1000,1900",
+                "--window-size=1000,2330",
                 f"--screenshot={PICTURE}",
                 report.resolve().as_uri(),
             ],
