@@ -1,33 +1,23 @@
-"""The recipe: one YAML file that decides a whole run, read into frozen, strict objects.
+"""The recipe: everything that decides a run, as frozen, strict objects; `hrkd.recipe_file` reads them from YAML.
 
-Every default is written here and nowhere else. Unknown keys are refused with a suggestion, and all problems of a
-file are reported together. Building a recipe does no I/O beyond reading the file itself.
+Every default is written here and nowhere else. Building a recipe does no I/O.
 """
 
 from __future__ import annotations
 
-import difflib
-import reprlib
-from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hrkd.artifact import hash_of
-from hrkd.errors import RecipeError
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0)]
 Name = Annotated[str, Field(min_length=1)]
-
-SHORT = reprlib.Repr()
-"""Shows a wrong value of any size on one line."""
-SHORT.maxstring = SHORT.maxother = 100
 
 
 class DataSource(StrEnum):
@@ -260,87 +250,3 @@ class Recipe(Section):
     def to_yaml(self) -> str:
         """Return the resolved recipe, every default spelled out, as YAML that reads back to an equal object."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file.
-
-    Args:
-        path: YAML file.
-        overrides: ``section.key=value`` strings, the value read as YAML, applied over the file.
-
-    Raises:
-        RecipeError: The file is missing or not YAML, or any key or value is wrong; all problems in one message.
-    """
-    try:
-        value = _read_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RecipeError(f"recipe `{path}` does not exist", hint="see `hrkd recipe list`") from error
-    except IsADirectoryError as error:
-        raise RecipeError(f"recipe `{path}` is a folder", hint="give the YAML file") from error
-    except OSError as error:
-        raise RecipeError(f"recipe `{path}` cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise RecipeError(f"recipe `{path}` is not valid YAML: {error}") from error
-    if not isinstance(value, dict):
-        raise RecipeError(f"recipe `{path}` holds no `section: ...` mapping")
-    for override in overrides:
-        _apply_override(value, override)
-    return parse_recipe(value, origin=str(path))
-
-
-def parse_recipe(value: Mapping[str, Any], *, origin: str = "recipe") -> Recipe:
-    """Validate an already loaded mapping; see :func:`load_recipe`."""
-    try:
-        return Recipe.model_validate(value)
-    except ValidationError as error:
-        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
-        raise RecipeError(f"`{origin}` has {error.error_count()} problem(s):\n{problems}") from error
-
-
-def _apply_override(value: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise RecipeError(f"override `{override}` is not of the form `section.key=value`")
-    *parents, last = key.split(".")
-    node = value
-    for parent in parents:
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
-            raise RecipeError(f"override `{override}`: `{parent}` is not a section")
-    try:
-        node[last] = _read_yaml(text)
-    except ValueError as error:
-        raise RecipeError(f"override `{override[:80]}`: the value is not valid YAML") from error
-
-
-def _read_yaml(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the library lets a 13th month through as ValueError
-        raise ValueError(str(error)) from error
-
-
-def _describe(problem: Mapping[str, Any]) -> str:
-    """Say one pydantic problem as `section.key`: what is wrong, with a suggestion for a misspelt key."""
-    location = ".".join(str(part) for part in problem["loc"]) or "recipe"
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(problem["loc"][:-1])
-        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        advice = f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known)}"
-        return f"`{location}`: unknown key; {advice}"
-    if problem["type"] == "missing":
-        return f"`{location}`: missing"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    got = "" if isinstance(problem["input"], dict) else f", got {SHORT.repr(problem['input'])}"
-    return f"`{location}`: {message[0].lower()}{message[1:]}{got}"
-
-
-def _known_keys(location: Sequence[int | str]) -> list[str]:
-    section: type[BaseModel] = Recipe
-    for part in location:
-        annotation = section.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        section = annotation
-    return list(section.model_fields)

@@ -83,8 +83,15 @@ class RunFolder:
                 f"another process works in `{self.root}`", hint="wait for it, or choose another `name` in the recipe"
             ) from error
         try:
-            for leftover in self.root.glob(".*.tmp"):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            self._clear_leftovers()
             yield
         finally:
             lock.release()
+
+    def _clear_leftovers(self) -> None:
+        """Remove temporary siblings that `hrkd.artifact` had no time to rename or remove."""
+        for leftover in sorted(self.root.rglob(".*.tmp")):
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)

@@ -35,7 +35,7 @@ def shipped_text(name: str) -> str:
 
 def open_shipped(name: str, overrides: Sequence[str] | None = None) -> Recipe:
     """Load a shipped recipe; see :func:`open_recipe`."""
-    from hrkd.recipe import load_recipe
+    from hrkd.recipe_file import load_recipe
 
     with as_file(files("hrkd") / "recipes" / f"{name}{SUFFIX}") as path:
         return load_recipe(path, overrides or ())
@@ -51,7 +51,7 @@ def open_recipe(name_or_path: str, overrides: Sequence[str] | None = None) -> Re
     Raises:
         RecipeError: Neither exists, or the recipe is wrong.
     """
-    from hrkd.recipe import load_recipe
+    from hrkd.recipe_file import load_recipe
 
     path = Path(name_or_path)
     if not path.exists() and name_or_path in shipped_recipes():
@@ -61,7 +61,7 @@ def open_recipe(name_or_path: str, overrides: Sequence[str] | None = None) -> Re
 
 def recipe_beside(checkpoint: Path) -> Recipe | None:
     """Load the recipe of the run that a model folder stands in, or return None outside a run."""
-    from hrkd.recipe import load_recipe
+    from hrkd.recipe_file import load_recipe
 
     path = checkpoint.parent / "recipe.yaml"
     return load_recipe(path) if path.is_file() else None
@@ -76,7 +76,7 @@ def from_options(**sections: dict[str, Any]) -> Recipe:
     Raises:
         RecipeError: A value is wrong; says which, and what is allowed.
     """
-    from hrkd.recipe import parse_recipe
+    from hrkd.recipe_file import parse_recipe
 
     value: dict[str, Any] = {
         "name": "options",

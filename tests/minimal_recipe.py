@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from hrkd.recipe import Recipe, parse_recipe
+from hrkd.recipe import Recipe
+from hrkd.recipe_file import parse_recipe
 
 MINIMAL: dict[str, Any] = {
     "name": "test",

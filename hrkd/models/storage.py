@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hrkd.artifact import read_json, write_json
@@ -15,6 +13,7 @@ from hrkd.errors import ArtifactError, CheckpointError, first_line
 from hrkd.models.classifier import ACTIVATIONS, ClassifierConfig, MultiDomainClassifier
 from hrkd.models.encoder import WEIGHTS, build_encoder, read_config, resolve_base
 from hrkd.models.per_domain import PerDomainClassifier
+from hrkd.tensors import load_tensors, save_tensors
 
 CLASSIFIER = "classifier.json"
 MEMBERS = "members"
@@ -35,8 +34,7 @@ def save_classifier(model: Teacher, tokenizer: PreTrainedTokenizerFast, folder: 
             member_folder.mkdir(parents=True)
             save_classifier(member, tokenizer, member_folder)  # type: ignore[arg-type]
         return
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    save_tensors(model.state_dict(), folder / WEIGHTS)
 
 
 def load_classifier(folder: Path, *, attention: str = "sdpa") -> MultiDomainClassifier:
@@ -55,10 +53,7 @@ def load_classifier(folder: Path, *, attention: str = "sdpa") -> MultiDomainClas
             f"`{folder}` is one classifier per domain, not one model", hint="distil it; only its student is one graph"
         )
     model = MultiDomainClassifier(build_encoder(read_config(folder), attention=attention), config)
-    try:
-        state = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"`{folder / WEIGHTS}` cannot be read: {error}", hint="make the model again") from error
+    state = load_tensors(folder / WEIGHTS, hint="make the model again")
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -92,7 +87,7 @@ def read_classifier_config(folder: Path) -> ClassifierConfig:
         CheckpointError: The folder does not exist, is not a model folder, or is of another schema.
     """
     if not folder.is_dir():
-        raise CheckpointError(f"model folder `{folder}` does not exist")
+        raise CheckpointError(f"model folder `{folder}` does not exist", hint="`hrkd teacher RECIPE` makes a teacher")
     if not (folder / CLASSIFIER).is_file():
         raise CheckpointError(
             f"`{folder}` has no {CLASSIFIER}, so hrkd did not write it",

@@ -3,7 +3,7 @@
 Example::
 
     from pathlib import Path
-    from hrkd.recipe import load_recipe
+    from hrkd.recipe_file import load_recipe
     from hrkd.run_folder import RunFolder
     from hrkd.training import distill, train_teacher
 

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hrkd.artifact import new_folder, read_json, write_json
-from hrkd.errors import CheckpointError
+from hrkd.errors import CheckpointError, first_line
+from hrkd.tensors import load_tensors, save_tensors
 
 TENSORS = "state.safetensors"
 PROGRESS = "progress.json"
@@ -54,7 +53,7 @@ def save_state(
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     target = folder / f"step-{progress.step:09d}"
     with new_folder(target, replace=True) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
+        save_tensors(tensors, temporary / TENSORS)
         write_json(temporary / PROGRESS, asdict(progress))
     for path in folder.iterdir():
         if path != target:
@@ -81,11 +80,11 @@ def load_state(state: Path, trainable: nn.Module, optimizer: torch.optim.Optimiz
         CheckpointError: The file is damaged or does not fit.
     """
     hint = "run again with --no-resume to start over"
+    tensors = load_tensors(state / TENSORS, hint=hint)
     try:
-        tensors = load_file(state / TENSORS)
         trainable.load_state_dict(_under("trainable.", tensors))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"training state `{state}` cannot be used: {error}", hint=hint) from error
+    except RuntimeError as error:
+        raise CheckpointError(f"training state `{state}` does not fit: {first_line(error)}", hint=hint) from error
     optimizer_state = optimizer.state_dict()
     for name, tensor in _under("optimizer.", tensors).items():
         index, key = name.split(".")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -18,6 +19,7 @@ from hrkd.data.collate import Batch
 from hrkd.data.dataset import DomainDataset
 from hrkd.data.load import load_dataset
 from hrkd.device import Device, choose_device
+from hrkd.errors import CheckpointError
 from hrkd.evaluation import predict_logits, score, to_eval
 from hrkd.models import MultiDomainClassifier, Teacher, load_tokenizer, save_classifier
 from hrkd.models.adopt import adopt_classifier, adopt_per_domain
@@ -144,6 +146,11 @@ def _write(
     device = Device(next(model.parameters()).device, torch.float32)
     observer.message("scoring the teacher on the test split")
     logits = predict_logits(model, data.test, device)
+    if not np.isfinite(logits).all():
+        raise CheckpointError(
+            f"the teacher ({details['origin']}) answers with NaN or infinity",
+            hint="its weights are damaged; check them",
+        )
     test = score(logits, data.test, data.dataset.domain_names).domains
 
     def write(folder: Path) -> Mapping[str, Any]:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrkd.errors import RecipeError
-from hrkd.recipe import Precision, Recipe, StudentInit, parse_recipe
+from hrkd.recipe import Precision, Recipe, StudentInit
+from hrkd.recipe_file import parse_recipe
 from minimal_recipe import MINIMAL, recipe_with
 
 SECTIONS = ("data", "teacher", "student", "method", "training", "export", "bench")

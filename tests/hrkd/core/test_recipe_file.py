@@ -9,7 +9,8 @@ import yaml
 from pydantic import BaseModel
 
 from hrkd.errors import RecipeError
-from hrkd.recipe import Recipe, load_recipe
+from hrkd.recipe import Recipe
+from hrkd.recipe_file import load_recipe
 from minimal_recipe import MINIMAL, recipe_with
 
 
@@ -126,3 +127,11 @@ class TestOverrides:
         """An override without effect makes two runs equal that should differ."""
         with pytest.raises(RecipeError, match=problem):
             load_recipe(file, [override])
+
+
+def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
+    """YAML takes the last one without a word, and the run is not the one that was read at the top of the file."""
+    path = tmp_path / "twice.yaml"
+    path.write_text("name: a\nstudent: {layers: 2}\nname: b\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match="`name` stands twice"):
+        load_recipe(path)

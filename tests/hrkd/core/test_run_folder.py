@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from hrkd.errors import ArtifactError
-from hrkd.recipe import Recipe, load_recipe, parse_recipe
+from hrkd.recipe import Recipe
+from hrkd.recipe_file import load_recipe, parse_recipe
 from hrkd.run_folder import RunFolder
 
 HOLD = """

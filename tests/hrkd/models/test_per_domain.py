@@ -26,7 +26,8 @@ from hrkd.models import (
 )
 from hrkd.models.adopt import adopt_per_domain
 from hrkd.models.storage import MEMBERS, is_per_domain
-from hrkd.recipe import Recipe, StudentConfig, parse_recipe
+from hrkd.recipe import Recipe, StudentConfig
+from hrkd.recipe_file import parse_recipe
 from hrkd.run_folder import RunFolder
 from hrkd.training import distill, train_teacher
 from tiny import DOMAINS

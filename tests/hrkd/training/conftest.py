@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hrkd.recipe import Recipe, parse_recipe
+from hrkd.recipe import Recipe
+from hrkd.recipe_file import parse_recipe
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from hrkd.training import distill, train_teacher
 SCRIPT = """
 import sys, torch
 from pathlib import Path
-from hrkd.recipe import load_recipe
+from hrkd.recipe_file import load_recipe
 from hrkd.run_folder import RunFolder
 from hrkd.training import distill
 torch.set_num_threads(1)
