@@ -49,15 +49,23 @@ def write_jsonl(path: Path, rows: list[dict[str, str]]) -> Path:
 
 def make_tokenizer(folder: Path) -> None:
     """Write a real WordPiece tokenizer (fast format) whose vocabulary covers the tiny texts and single letters."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import BertTokenizerFast
 
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     vocabulary = [*SPECIAL, *POSITIVE, *NEGATIVE, *FILLER]
     vocabulary += [piece for piece in (*letters, *(f"##{letter}" for letter in letters)) if piece not in vocabulary]
     folder.mkdir(parents=True, exist_ok=True)
-    vocab_file = folder / "vocab.txt"
-    vocab_file.write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-    BertTokenizerFast(vocab_file=str(vocab_file), model_max_length=64).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    ids = {piece: number for number, piece in enumerate(vocabulary)}
+    pieces = Tokenizer(models.WordPiece(ids, unk_token=SPECIAL[1]))
+    pieces.normalizer = normalizers.BertNormalizer()
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    pieces.decoder = decoders.WordPiece()
+    separator, start = ((name, ids[name]) for name in ("[SEP]", "[CLS]"))
+    pieces.post_processor = processors.BertProcessing(separator, start)
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
+    BertTokenizerFast(tokenizer_object=pieces, model_max_length=64, **names).save_pretrained(folder)
 
 
 def make_encoder(folder: Path, *, layers: int = 4, hidden_size: int = 32, heads: int = 4, seed: int = 0) -> Path:

@@ -91,6 +91,7 @@ def token_weights(noise: float = 0.0, seed: int = 0) -> np.ndarray:
     weights = np.zeros((len(VOCABULARY), len(LABELS)), dtype=np.float32)
     for words, label in ((NEGATIVE, 0), (POSITIVE, 1)):
         weights[[VOCABULARY.index(word) for word in words], label] = 1.0
+    weights[VOCABULARY.index("[PAD]"), 0] = 5.0  # padding that is not masked must show
     return weights + np.random.default_rng(seed).normal(0.0, noise, weights.shape).astype(np.float32)
 
 

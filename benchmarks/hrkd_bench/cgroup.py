@@ -89,7 +89,7 @@ def _folders(root: Path, membership: Path, controller: str) -> Iterator[Path]:
     """Yield the process's own folder and its ancestors, in each hierarchy; a container may see only the last."""
     for hierarchy, path in parse_membership(_read(membership), controller):
         relative = PurePosixPath(path).relative_to("/") if path.startswith("/") else PurePosixPath()
-        for base in (root / hierarchy, root / controller) if hierarchy else (root, root / "unified"):
+        for base in (root / hierarchy, root / controller) if hierarchy else (root / "unified", root):
             if base.is_dir():
                 yield base / relative
                 yield from (base / parent for parent in relative.parents)

@@ -22,8 +22,10 @@ from hrkd_bench.words import milliseconds, size, subject_label
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 _WIDTH = 4.3  # inches; about the width of a phone, so that nothing is scaled down there
+_LONGEST_TICK, _LONGEST_LABEL = 20, 48  # characters that leave room for the plot; the tables have the whole names
 _INK = "#010203"
 _SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06")
 # matplotlib wants real colours; these stand for the page's variables and are replaced in the finished SVG.
@@ -50,13 +52,13 @@ def accuracy_figure(results: Sequence[Result], domains: Sequence[str]) -> str:
                 markersize=5,
                 capsize=2,
                 linewidth=1,
-                label=subject_label(result),
+                label=_shortened(subject_label(result), _LONGEST_LABEL),
             )
-        axes.set_yticks(range(len(domains)), list(domains))
+        axes.set_yticks(range(len(domains)), [_shortened(domain, _LONGEST_TICK) for domain in domains])
         axes.invert_yaxis()
         axes.set_xlabel("accuracy in %, with 95 % interval")
         axes.grid(axis="x", alpha=0.25)
-        _legend_above(figure, len(results))
+        _legend_above(figure)
         return _svg(figure, "accuracy")
 
 
@@ -69,20 +71,21 @@ def latency_figure(results: Sequence[Result]) -> str:
             # A few hundred steps look the same as thousands and keep the page small.
             kept = np.unique(np.linspace(0, len(times) - 1, 300).astype(int))
             style: Any = _pick(_LINES, number)
+            name = _shortened(subject_label(result), _LONGEST_LABEL - 14)
             axes.plot(
                 times[kept],
                 shares[kept],
                 linestyle=style,
                 color=_pick(_SERIES, number),
                 linewidth=1.6,
-                label=f"{subject_label(result)}: p50 {milliseconds(result.latency_ms.end_to_end.p50)}",
+                label=f"{name}: p50 {milliseconds(result.latency_ms.end_to_end.p50)}",
             )
         axes.set_xscale("log")
         _plain_log_ticks(axes)
         axes.set_xlabel("milliseconds for one text, end to end (log scale)")
         axes.set_ylabel("texts answered, %")
         axes.grid(alpha=0.25)
-        _legend_above(figure, len(results))
+        _legend_above(figure)
         return _svg(figure, "latency")
 
 
@@ -100,8 +103,10 @@ def size_figure(results: Sequence[Result]) -> str:
                 hatch=_pick(_HATCHES, number),
                 linewidth=1.4,
             )
-            axes.bar_label(bar, [f" {size(result.size_bytes)}"], color=_INK)
-            axes.text(0, number - 0.26, subject_label(result), ha="left", va="bottom", color=_INK)
+            axes.bar_label(bar, [size(result.size_bytes)], padding=4, color=_INK)
+            axes.text(
+                0, number - 0.26, _shortened(subject_label(result), _LONGEST_LABEL), ha="left", va="bottom", color=_INK
+            )
         axes.set_yticks([])
         axes.set_ylim(len(results) - 0.7, -0.75)
         axes.set_xlim(0, max(megabytes) * 1.2)
@@ -114,8 +119,8 @@ def training_figure(curve: Sequence[tuple[float, float]]) -> str:
     with _axes("training", 2.2) as (figure, axes):
         steps, averages = zip(*curve, strict=True)
         axes.plot(steps, [100 * value for value in averages], "o-", color=_SERIES[0], markersize=3, linewidth=1.2)
-        axes.set_xlabel("step")
-        axes.set_ylabel("average validation accuracy, %")
+        axes.set_xlabel("step; average accuracy on the validation texts")
+        axes.set_ylabel("accuracy, %")
         axes.grid(alpha=0.25)
         return _svg(figure, "training")
 
@@ -128,7 +133,7 @@ def _axes(name: str, height: float) -> Iterator[tuple[Figure, Axes]]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("the report", "report") from error
-    settings: dict[str, Any] = {
+    settings: dict[RcKeyType, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": f"hrkd-{name}",
         "text.parse_math": False,  # a domain called `$x` is a name, not a formula
@@ -136,7 +141,8 @@ def _axes(name: str, height: float) -> Iterator[tuple[Figure, Axes]]:
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
-    settings |= dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK)
+    inked: tuple[RcKeyType, ...] = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    settings |= dict.fromkeys(inked, _INK)
     with mpl.rc_context(settings), warnings.catch_warnings():
         # Names in any script are drawn by the reader's browser; matplotlib only measures them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -144,10 +150,8 @@ def _axes(name: str, height: float) -> Iterator[tuple[Figure, Axes]]:
         yield figure, figure.add_subplot()
 
 
-def _legend_above(figure: Figure, entries: int) -> None:
-    figure.legend(
-        loc="outside upper left", frameon=False, ncols=1, borderaxespad=0.2, handlelength=2.6 if entries else 0
-    )
+def _legend_above(figure: Figure) -> None:
+    figure.legend(loc="outside upper left", frameon=False, ncols=1, borderaxespad=0.2, handlelength=2.6)
 
 
 def _plain_log_ticks(axes: Axes) -> None:
@@ -176,6 +180,10 @@ def _svg(figure: Figure, name: str) -> str:
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
     return text
+
+
+def _shortened(name: str, longest: int) -> str:
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def _pick(choices: Sequence[Any], number: int) -> Any:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hrkd.metrics import Interval, bootstrap_interval
 
-_FEWEST_SAMPLES = {"p90": 64, "p95": 130, "p99": 662}
+FEWEST_SAMPLES = {"p90": 64, "p95": 130, "p99": 662}
 """Fewest samples for each percentile: MLPerf's early-stopping rule at 99 % confidence."""
 
 
@@ -15,7 +15,7 @@ def percentiles(samples: ArrayLike) -> dict[str, float | int | None]:
     """Return p50, p90, p95, p99 (None where there are too few samples for them), mean, max and n."""
     values = np.asarray(samples, dtype=np.float64)
     summary: dict[str, float | int | None] = {"p50": _rounded(np.quantile(values, 0.5))}
-    for name, fewest in _FEWEST_SAMPLES.items():
+    for name, fewest in FEWEST_SAMPLES.items():
         enough = len(values) >= fewest
         summary[name] = _rounded(np.quantile(values, int(name[1:]) / 100)) if enough else None
     return summary | {"mean": _rounded(values.mean()), "max": _rounded(values.max()), "n": len(values)}

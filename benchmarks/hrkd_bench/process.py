@@ -87,7 +87,7 @@ class WorkerProcess:
         finally:
             timed_out = not timer.is_alive()
             timer.cancel()
-        if not line:
+        if not line.endswith("\n"):  # nothing, or the beginning of an answer
             raise self._death(command, timeout if timed_out else None)
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
@@ -111,7 +111,7 @@ class WorkerProcess:
         self._stderr.close()
 
     def _exchange(self, request: Mapping[str, Any], *, wait: bool = True) -> str:
-        """Return the answer's line; empty when the process is gone."""
+        """Return the answer's line; empty or without its end when the process is gone."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             return ""

@@ -101,7 +101,8 @@ def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
     share, spread = hits / trials, _NORMAL_QUANTILE**2 / trials
     centre = (share + spread / 2) / (1 + spread)
     half = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Rounding can put a bound on the wrong side of a share of 0 or 1, and a figure cannot draw a negative length.
+    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
 def _percentiles(samples: Milliseconds) -> Percentiles:

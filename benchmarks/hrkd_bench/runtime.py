@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrkd.bundle import MODEL, TOKENIZER, UNKNOWN_DOMAIN, Manifest, open_bundle
-from hrkd.errors import ArtifactError, DataError, MissingExtraError
+from hrkd.errors import ArtifactError, BenchError, DataError, MissingExtraError, first_line
 from hrkd_bench.cpus import available_cpus
-from hrkd_bench.session import OUTPUT, open_session
+from hrkd_bench.session import OUTPUT, open_session, whole_number
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -75,13 +75,14 @@ class Classifier:
 
         Raises:
             ArtifactError: The bundle is incomplete, changed, of another schema, or cannot be loaded.
+            BenchError: ``threads`` is less than 1.
             MissingExtraError: onnxruntime or tokenizers is not installed.
         """
         folder = Path(path)
         manifest = open_bundle(folder)
-        if threads is None:
-            granted = available_cpus()
-            threads = min(int(manifest.session.get("intra_op_num_threads") or granted), granted)
+        threads = _default_threads(manifest) if threads is None else threads
+        if threads < 1:
+            raise BenchError(f"a model cannot run on {threads} threads", hint="give 1 or more")
         tokenizer = _load_tokenizer(folder / TOKENIZER)
         session = open_session(folder / MODEL, manifest.session, threads)
         return cls(manifest, tokenizer, session, threads)
@@ -202,6 +203,13 @@ def softmax(logits: Logits) -> Logits:
     return np.asarray(exponentials / exponentials.sum(), dtype=np.float32)
 
 
+def _default_threads(manifest: Manifest) -> int:
+    """Return the manifest's number of threads, at most what affinity and quota grant here."""
+    granted = available_cpus()
+    wanted = manifest.session.get("intra_op_num_threads")
+    return granted if wanted is None else min(whole_number("intra_op_num_threads", wanted), granted)
+
+
 def _load_tokenizer(path: Path) -> Tokenizer:
     # The threads of the tokenizer would compete with those of the model, and a fork would warn about them.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -212,7 +220,9 @@ def _load_tokenizer(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more precise
-        raise ArtifactError(f"`{path}` is not a tokenizer: {error}", hint="export the bundle again") from error
+        raise ArtifactError(
+            f"`{path}` is not a tokenizer: {first_line(error)}", hint="export the bundle again"
+        ) from error
 
 
 def _pad_id(tokenizer: Tokenizer) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hrkd.errors import ArtifactError, MissingExtraError
+from hrkd.errors import ArtifactError, MissingExtraError, first_line
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
@@ -64,7 +64,9 @@ def open_session(model: Path, settings: Mapping[str, Setting], threads: int) -> 
     try:
         session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except failures as error:
-        raise ArtifactError(f"onnxruntime cannot load `{model}`: {error}", hint="export the bundle again") from error
+        raise ArtifactError(
+            f"onnxruntime cannot load `{model}`: {first_line(error)}", hint="export the bundle again"
+        ) from error
     inputs = sorted(node.name for node in session.get_inputs())
     outputs = [node.name for node in session.get_outputs()]
     if inputs != sorted(INPUTS) or outputs != [OUTPUT]:
@@ -88,9 +90,9 @@ def session_options(settings: Mapping[str, Setting], threads: int) -> SessionOpt
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     for name, value in (_DEFAULTS | dict(settings)).items():
         if name in _CONFIG_ENTRIES:
-            options.add_session_config_entry(_CONFIG_ENTRIES[name], str(int(value)))
+            options.add_session_config_entry(_CONFIG_ENTRIES[name], str(whole_number(name, value)))
         elif name in _SWITCHES:
-            setattr(options, name, bool(int(value)))
+            setattr(options, name, bool(whole_number(name, value)))
         elif name == "graph_optimization_level" and value in _OPTIMIZATION_LEVELS:
             level = _OPTIMIZATION_LEVELS[str(value)]
             options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
@@ -99,3 +101,17 @@ def session_options(settings: Mapping[str, Setting], threads: int) -> SessionOpt
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     return options
+
+
+def whole_number(name: str, value: Setting) -> int:
+    """Read a number that a manifest may also carry as text or as a truth value.
+
+    Raises:
+        ArtifactError: The value is no whole number.
+    """
+    try:
+        return int(value)
+    except ValueError as error:
+        raise ArtifactError(
+            f"session setting `{name}: {value}` of the manifest is no whole number", hint="export the bundle again"
+        ) from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from hrkd.artifact import read_json, read_stage, sha256_file
+from hrkd.artifact import hash_of, read_json, read_stage, sha256_file
 from hrkd.bundle import MANIFEST, open_bundle
 from hrkd.errors import BenchError
 from hrkd_bench.engines import require_engine
@@ -16,6 +16,8 @@ Role = Literal["teacher", "student"]
 
 CLASSIFIER = "classifier.json"
 WEIGHTS = "model.safetensors"
+MEMBERS = "members"
+"""Sub-folder of a teacher that is one classifier per domain; one numbered folder for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +116,6 @@ def _checkpoint(path: Path, role: Role) -> Subject:
     record = read_stage(path)
     if record is not None and record.stage in ("teacher", "student"):
         role = "teacher" if record.stage == "teacher" else "student"
-    if not (path / WEIGHTS).is_file():
-        raise BenchError(f"`{path / WEIGHTS}` is missing", hint="the model folder is incomplete; make it again")
     value = read_json(path / CLASSIFIER)
     try:
         domain_names, label_names = tuple(value["domain_names"]), tuple(value["label_names"])
@@ -127,7 +127,21 @@ def _checkpoint(path: Path, role: Role) -> Subject:
         engine="pytorch",
         precision="fp32",
         path=path,
-        model_sha256=sha256_file(path / WEIGHTS),
+        model_sha256=_weights_sha256(path),
         domain_names=domain_names,
         label_names=label_names,
     )
+
+
+def _weights_sha256(path: Path) -> str:
+    """Return the SHA-256 of a model folder's weights; of all members' hashes where there is one model per domain."""
+    if not (path / MEMBERS).is_dir():
+        return sha256_file(_existing(path / WEIGHTS))
+    members = sorted(folder for folder in (path / MEMBERS).iterdir() if folder.is_dir())
+    return hash_of({folder.name: sha256_file(_existing(folder / WEIGHTS)) for folder in members})
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise BenchError(f"`{path}` is missing", hint="the model folder is incomplete; make it again")
+    return path

@@ -13,8 +13,8 @@ from hrkd_bench.words import (
     comparison_sentence,
     invalid_reasons,
     milliseconds,
+    missing_percentiles,
     percent,
-    percentile_range,
     points,
     size,
     subject_label,
@@ -32,7 +32,7 @@ def bench_table(document: Mapping[str, Any]) -> Table:
     parsed = read_document(document)
     threads = parsed.results[0].threads
     caption = [f"one text at a time, {threads} thread{'s' if threads > 1 else ''}, {parsed.texts.count} texts"]
-    caption += [text for text in [percentile_range(parsed.results[0].latency_ms.end_to_end)] if text]
+    caption += [text for text in [missing_percentiles(parsed.results[0].latency_ms.end_to_end)] if text]
     caption += [f"INVALID: {reason}" for reason in invalid_reasons(parsed)]
     table = Table(title="Bench", caption=Text("; ".join(caption)))
     table.add_column("")

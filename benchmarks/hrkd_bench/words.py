@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from hrkd_bench.document import BenchDocument, Comparison, Percentiles, Result
+from hrkd_bench.latency import FEWEST_SAMPLES
 
 NOT_AVAILABLE = "n/a"
 _SAME = 0.05  # ratios this close to 1 are called "the same"
 
 
 def size(size_bytes: int | None) -> str:
-    """Return bytes in MB (10^6, as disks and downloads are sold)."""
+    """Return bytes in MB or GB (powers of 1000, as disks and downloads are sold)."""
     if size_bytes is None:
         return NOT_AVAILABLE
     megabytes = size_bytes / 1e6
+    if megabytes >= 10_000:
+        return f"{megabytes / 1000:.1f} GB"
     return f"{megabytes:.0f} MB" if megabytes >= 100 else f"{megabytes:.1f} MB" if megabytes >= 0.1 else "< 0.1 MB"
 
 
@@ -20,8 +23,8 @@ def milliseconds(value: float | None) -> str:
     """Return a time with three significant figures."""
     if value is None:
         return NOT_AVAILABLE
-    if value >= 10_000:
-        return f"{value / 1000:.1f} s"
+    if value >= 1000:
+        return f"{value / 1000:.2f} s"
     if value >= 100:
         return f"{value:.0f} ms"
     return f"{value:.1f} ms" if value >= 10 else f"{value:.2f} ms" if value >= 0.1 else f"{value:.3f} ms"
@@ -38,10 +41,13 @@ def points(difference: float) -> str:
     return "0.0" if text in ("-0.0", "+0.0") else text
 
 
-def percentile_range(latency: Percentiles) -> str:
-    """Name the percentiles that were left out, and why."""
-    missing = [name for name in ("p90", "p95", "p99") if getattr(latency, name) is None]
-    return f"{', '.join(missing)} need more than {latency.n} texts" if missing else ""
+def missing_percentiles(latency: Percentiles) -> str:
+    """Name the percentiles that were left out, and how many texts they would need; empty when none was."""
+    missing = [name for name in FEWEST_SAMPLES if getattr(latency, name) is None]
+    if not missing:
+        return ""
+    fewest = _enumerate([str(FEWEST_SAMPLES[name]) for name in missing])
+    return f"{_enumerate(missing)} need{'s' if len(missing) == 1 else ''} at least {fewest} texts, here are {latency.n}"
 
 
 def subject_label(result: Result) -> str:
@@ -55,7 +61,8 @@ def comparison_sentence(document: BenchDocument, comparison: Comparison) -> str:
     subject, baseline = document.result(comparison.subject), document.result(comparison.baseline)
     return (
         f"{subject_label(subject)} against {subject_label(baseline)}: "
-        f"{_times(comparison.size_ratio, 'smaller', 'larger')}, {_speed(comparison)} at p50, {_accuracy(comparison)}"
+        f"{_times(comparison.size_ratio, 'smaller', 'larger')}, {_speed(comparison)} at p50, "
+        f"{_accuracy(comparison, baseline)}"
     )
 
 
@@ -77,6 +84,10 @@ def invalid_reasons(document: BenchDocument) -> list[str]:
     return list(dict.fromkeys(reasons))
 
 
+def _enumerate(words: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
 def _speed(comparison: Comparison) -> str:
     speedup = comparison.speedup_p50
     if abs(speedup.value - 1) < _SAME:
@@ -86,13 +97,14 @@ def _speed(comparison: Comparison) -> str:
     return f"{1 / speedup.value:.1f}x slower ({1 / speedup.high:.1f} to {1 / speedup.low:.1f})"
 
 
-def _accuracy(comparison: Comparison) -> str:
+def _accuracy(comparison: Comparison, baseline: Result) -> str:
     difference = comparison.accuracy_difference
     interval = f"95 % interval {points(difference.low)} to {points(difference.high)}"
     change = f"{points(difference.value)} points, {interval}"
     if comparison.retained_accuracy is None:
         return f"average accuracy {change}"
-    return f"keeps {percent(comparison.retained_accuracy)} of its average accuracy ({change})"
+    whose = "the teacher's" if baseline.role == "teacher" else "the baseline's"
+    return f"keeps {percent(comparison.retained_accuracy)} of {whose} average accuracy ({change})"
 
 
 def _times(ratio: float, smaller: str, larger: str) -> str:

@@ -69,7 +69,7 @@ class Worker:
     def open(self, examples: str) -> Answer:
         """Read the evaluation texts. The parent has checked the file."""
         lines = Path(examples).read_text(encoding="utf-8").split("\n")
-        self._examples = [json.loads(line) for line in lines if line]
+        self._examples = [{"text_pair": None} | json.loads(line) for line in lines if line]
         return {"texts": len(self._examples)}
 
     def run(self, indices: Sequence[int]) -> Answer:
