@@ -27,6 +27,7 @@ MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 EVAL = "eval.jsonl"
 SCHEMA_VERSION: Literal[1] = 1
+REMAKE = "make the model, or export the bundle, again"
 UNKNOWN_DOMAIN = -1
 """The `domain_id` that asks for the mean of all heads' probabilities."""
 
@@ -172,26 +173,32 @@ def parse_eval(path: Path, label_names: Sequence[str], domain_names: Sequence[st
     """Read evaluation texts and check them against the known names.
 
     Raises:
-        ArtifactError: The file is missing or empty, or a line is damaged or names an unknown label or domain.
+        ArtifactError: The file is missing or empty, or a line is damaged, names an unknown label or domain, or
+            holds another number of logits than there are labels.
     """
-    hint = "export the bundle, or make the model, again"
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"`{path}` cannot be read: {error}", hint=hint) from error
-    examples = []
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            example = EvalExample.model_validate_json(line)
-        except ValidationError as error:
-            raise ArtifactError(f"`{path}` line {number}: {error.errors()[0]['msg']}", hint=hint) from error
-        if example.label not in label_names or example.domain not in domain_names:
-            raise ArtifactError(
-                f"`{path}` line {number}: label {example.label!r} or domain {example.domain!r} is unknown", hint=hint
-            )
-        examples.append(example)
+        raise ArtifactError(f"`{path}` cannot be read: {error}", hint=REMAKE) from error
+    examples = [
+        _parse_line(f"`{path}` line {number}", line, label_names, domain_names)
+        for number, line in enumerate(lines, start=1)
+        if line
+    ]
     if not examples:
-        raise ArtifactError(f"`{path}` holds no examples", hint=hint)
+        raise ArtifactError(f"`{path}` holds no examples", hint=REMAKE)
     return examples
+
+
+def _parse_line(where: str, line: str, label_names: Sequence[str], domain_names: Sequence[str]) -> EvalExample:
+    try:
+        example = EvalExample.model_validate_json(line)
+    except ValidationError as error:
+        raise ArtifactError(f"{where}: {error.errors()[0]['msg']}", hint=REMAKE) from error
+    if example.label not in label_names or example.domain not in domain_names:
+        raise ArtifactError(f"{where}: label {example.label!r} or domain {example.domain!r} is unknown", hint=REMAKE)
+    if len(example.teacher_logits) != len(label_names):
+        raise ArtifactError(
+            f"{where}: {len(example.teacher_logits)} teacher logits for {len(label_names)} labels", hint=REMAKE
+        )
+    return example

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from hrkd.bundle import EVAL, EvalExample
-from hrkd.errors import ArtifactError, BenchError
+from hrkd.bundle import EVAL, EvalExample, parse_eval
+from hrkd.errors import BenchError
 
 Ids = NDArray[np.int64]
 
@@ -42,18 +41,9 @@ def read_examples(folder: Path, label_names: Sequence[str], domain_names: Sequen
         ArtifactError: It is missing, damaged or empty, or names a label or domain that the model does not know.
     """
     path = folder / EVAL
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"`{path}` cannot be read: {error}", hint="make or copy the folder again") from error
-    examples = [_parse(path, number, line, len(label_names)) for number, line in enumerate(lines, start=1) if line]
-    if not examples:
-        raise ArtifactError(f"`{path}` holds no examples", hint="make the folder again")
-    try:
-        labels = [label_names.index(example.label) for example in examples]
-        domains = [domain_names.index(example.domain) for example in examples]
-    except ValueError as error:
-        raise ArtifactError(f"`{path}` names a label or domain that the model does not know: {error}") from error
+    examples = parse_eval(path, label_names, domain_names)
+    labels = [label_names.index(example.label) for example in examples]
+    domains = [domain_names.index(example.domain) for example in examples]
     teacher = np.argmax([example.teacher_logits for example in examples], axis=1)
     return EvaluationTexts(path, examples, np.asarray(labels), np.asarray(domains), teacher)
 
@@ -85,15 +75,3 @@ def _quotas(counts: Ids, most: int) -> Ids:
     remaining = spare - int(quotas.sum())
     quotas[np.argsort(quotas - exact, kind="stable")[:remaining]] += 1
     return quotas + 1
-
-
-def _parse(path: Path, number: int, line: str, num_labels: int) -> EvalExample:
-    try:
-        example = EvalExample.model_validate_json(line)
-    except ValidationError as error:
-        raise ArtifactError(f"`{path}` line {number}: {error.errors()[0]['msg']}") from error
-    if len(example.teacher_logits) != num_labels:
-        raise ArtifactError(
-            f"`{path}` line {number}: {len(example.teacher_logits)} teacher logits for {num_labels} labels"
-        )
-    return example

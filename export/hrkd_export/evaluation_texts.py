@@ -31,12 +31,6 @@ def read_checkpoint_examples(checkpoint: Path, config: ClassifierConfig) -> list
         )
     examples = parse_eval(path, config.label_names, config.domain_names)
     for number, example in enumerate(examples, start=1):
-        if len(example.teacher_logits) != len(config.label_names):
-            raise CheckpointError(
-                f"`{path}` example {number}: {len(example.teacher_logits)} teacher logits "
-                f"for {len(config.label_names)} labels",
-                hint="the file belongs to another model; make this one again",
-            )
         if (example.text_pair is not None) != config.text_pairs:
             expected = "two texts" if config.text_pairs else "one text"
             raise CheckpointError(f"`{path}` example {number}: the model takes {expected}")

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from hrkd.artifact import STAGE_RECORD, finish_stage
 from hrkd.bundle import EVAL, MANIFEST, MODEL, EvalExample, open_bundle, read_eval
-from hrkd.errors import ArtifactError, CheckpointError, ExportError, MissingExtraError
+from hrkd.errors import ArtifactError, CheckpointError, ExportError, HrkdError, MissingExtraError
 from hrkd.models import load_classifier, load_tokenizer
 from hrkd.recipe import ExportConfig, QuantizationBackend, Target
 from hrkd_export import export_bundle, inputs_hash
@@ -236,8 +236,8 @@ def test_checkpoint_without_texts_is_refused(own_checkpoint: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "pattern"),
     [
-        ({"teacher_logits": [0.5]}, "1 teacher logits for 2 labels"),
-        ({"text_pair": "second"}, "the model takes one text"),
+        ({"teacher_logits": [0.5]}, "line 3: 1 teacher logits for 2 labels"),
+        ({"text_pair": "second"}, "example 3: the model takes one text"),
     ],
 )
 def test_texts_of_another_model_are_refused(own_checkpoint: Path, tmp_path: Path, change: dict, pattern: str) -> None:
@@ -245,7 +245,7 @@ def test_texts_of_another_model_are_refused(own_checkpoint: Path, tmp_path: Path
     lines = (own_checkpoint / EVAL).read_text(encoding="utf-8").splitlines()
     lines[2] = json.dumps({**json.loads(lines[2]), **change})
     (own_checkpoint / EVAL).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    with pytest.raises(CheckpointError, match=f"example 3: {pattern}"):
+    with pytest.raises(HrkdError, match=pattern):
         export_bundle(own_checkpoint, tmp_path / "bundle", FP32)
 
 
