@@ -7,9 +7,11 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import hrkd_bench.environment
@@ -114,13 +116,14 @@ def test_times_are_consistent(measured: dict[str, Any]) -> None:
     """Prevents nanoseconds called milliseconds, and parts longer than the whole."""
     for result in measured["results"]:
         latency = result["latency_ms"]
-        assert latency["tokenize"]["p50"] + latency["run"]["p50"] < 1.5 * latency["end_to_end"]["p50"]
-        assert 0.001 < latency["end_to_end"]["p50"] < 50
+        for part in ("tokenize", "run"):
+            assert 0 < latency[part]["p50"] <= latency["end_to_end"]["p50"]
+        assert sum(result["samples_ms"]) / 1000 < time.time() - psutil.Process().create_time()
         assert latency["end_to_end"]["p95"] is not None
         assert latency["end_to_end"]["p99"] is None
         assert latency["end_to_end"]["n"] == len(result["samples_ms"]) == measured["texts"]["count"] == 150
         parts = result["cold_start"]
-        assert parts["import_ms"] + parts["load_ms"] + parts["first_ms"] < result["cold_start_ms"] < 60_000
+        assert parts["import_ms"] + parts["load_ms"] + parts["first_ms"] < result["cold_start_ms"]
 
 
 def test_the_comparison(measured: dict[str, Any]) -> None:
