@@ -229,8 +229,8 @@ def test_missing_libraries_name_the_extra(
 
 def test_bad_context_is_refused(document: dict[str, Any], tmp_path: Path) -> None:
     """Prevents a misspelt section from silently missing in the report."""
-    with pytest.raises(BenchError, match="recepie"):
-        render(document, tmp_path, recepie="name: demo")
+    with pytest.raises(BenchError, match="section_x"):
+        render(document, tmp_path, section_x="name: demo")
     with pytest.raises(BenchError, match="training_curve"):
         render(document, tmp_path, training_curve=[{"step": 1}])
     with pytest.raises(ArtifactError, match="schema version"):
