@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -24,12 +25,12 @@ class GraphOutput:
     hierarchical_ratios: tuple[Tensor, ...] = ()
 
 
-class DomainGraph(nn.Module):
+class DomainGraph(nn.Module, ABC):
     """Interface of the variants: prototypes (L+1, K, H) in, :class:`GraphOutput` out."""
 
+    @abstractmethod
     def forward(self, prototypes: Tensor) -> GraphOutput:
         """Return the ratios for one step's prototypes."""
-        raise NotImplementedError
 
 
 class UniformGraph(DomainGraph):

@@ -20,7 +20,7 @@ from hrkd.models import MultiDomainClassifier, Teacher, load_teacher, load_token
 from hrkd.models.student import build_student
 from hrkd.recipe import Recipe
 from hrkd.run_folder import RunFolder
-from hrkd.training.loop import Stage, run_training
+from hrkd.training.loop import run_training
 from hrkd.training.objective import DistillationObjective
 from hrkd.training.observer import Observer, Observers
 from hrkd.training.prepare import PreparedData, prepare_data
@@ -89,16 +89,7 @@ def _distill(
     tokenizer = load_tokenizer(teacher_folder)
     data = prepare_data(dataset, tokenizer, recipe.data.max_length)
     evaluation_texts = _evaluation_texts(teacher, teacher_folder, data, observer)
-    stage = Stage(
-        name=STAGE,
-        input_hash=input_hash,
-        state_folder=run.training_state(STAGE),
-        examples=data.train,
-        batches=data.batches(recipe.training, recipe.seed),
-        validate=lambda: data.validation_scores(student, device),
-        config=recipe.training,
-        device=device,
-    )
+    stage = data.stage(STAGE, input_hash, run, student, recipe.training, device, recipe.seed)
     watched = Observers([observer, TensorBoardObserver(run.events, dataset.domain_names)])
     progress = run_training(objective, stage, watched, resume=resume)
     details = {

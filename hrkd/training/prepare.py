@@ -1,4 +1,4 @@
-"""From a recipe's data to tokenised splits, with everything checked that can be checked before training."""
+"""From a data set to tokenised splits, and to the training on them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from hrkd.data.dataset import DomainDataset
 from hrkd.device import Device
 from hrkd.evaluation import predict_logits, score
 from hrkd.metrics import DomainScores
-from hrkd.models import ClassifierConfig, Teacher
+from hrkd.models import ClassifierConfig, MultiDomainClassifier, Teacher
 from hrkd.recipe import TrainingConfig
+from hrkd.run_folder import RunFolder
+from hrkd.training.loop import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,28 @@ class PreparedData:
     validation: TokenizedExamples
     test: TokenizedExamples
 
-    def batches(self, config: TrainingConfig, seed: int) -> DomainBatches:
-        """Return which training examples each step sees."""
+    def stage(
+        self,
+        name: str,
+        input_hash: str,
+        run: RunFolder,
+        model: MultiDomainClassifier,
+        config: TrainingConfig,
+        device: Device,
+        seed: int,
+    ) -> Stage:
+        """Return the training of ``model`` on these data, validated on their validation split."""
         num_domains = len(self.dataset.domain_names)
-        return DomainBatches(self.dataset.train, self.train.lengths, config.batch_size, num_domains, seed)
+        return Stage(
+            name=name,
+            input_hash=input_hash,
+            state_folder=run.training_state(name),
+            examples=self.train,
+            batches=DomainBatches(self.dataset.train, self.train.lengths, config.batch_size, num_domains, seed),
+            validate=lambda: self.validation_scores(model, device),
+            config=config,
+            device=device,
+        )
 
     def validation_scores(self, model: Teacher, device: Device) -> DomainScores:
         """Score a model on the validation split."""

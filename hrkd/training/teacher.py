@@ -26,7 +26,7 @@ from hrkd.models.adopt import adopt_classifier, adopt_per_domain
 from hrkd.models.encoder import load_encoder, resolve_base
 from hrkd.recipe import Precision, Recipe
 from hrkd.run_folder import RunFolder
-from hrkd.training.loop import Stage, StepResult, run_training
+from hrkd.training.loop import StepResult, run_training
 from hrkd.training.observer import Observer, Observers
 from hrkd.training.prepare import PreparedData, classifier_config, prepare_data
 from hrkd.training.stage import finished_before, write_stage
@@ -96,16 +96,7 @@ def _train(
     model = MultiDomainClassifier(encoder, classifier_config(dataset, tokenizer, recipe.data.max_length))
     model.to(device.device)
     data = prepare_data(dataset, tokenizer, recipe.data.max_length)
-    stage = Stage(
-        name=STAGE,
-        input_hash=input_hash,
-        state_folder=run.training_state(STAGE),
-        examples=data.train,
-        batches=data.batches(config, recipe.seed),
-        validate=lambda: data.validation_scores(model, device),
-        config=config,
-        device=device,
-    )
+    stage = data.stage(STAGE, input_hash, run, model, config, device, recipe.seed)
     watched = Observers([observer, TensorBoardObserver(run.events, dataset.domain_names)])
     progress = run_training(TeacherObjective(model), stage, watched, resume=resume)
     details = {
