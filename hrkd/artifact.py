@@ -158,6 +158,12 @@ def hash_files(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in paths}
 
 
+def folder_hash(folder: Path) -> str:
+    """Return what identifies a model folder's content: its stage's output hash, or a hash over its files."""
+    record = read_stage(folder)
+    return hash_of(hash_files(folder)) if record is None else record.output_hash
+
+
 def read_stage(folder: Path) -> StageRecord | None:
     """Return the record of a finished stage, or None when ``folder`` holds none.
 

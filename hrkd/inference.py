@@ -14,9 +14,8 @@ from torch import Tensor
 
 from hrkd.bundle import TOKENIZER
 from hrkd.errors import CheckpointError, first_line
+from hrkd.model_folder import CLASSIFIER, WEIGHTS
 from hrkd.models import Teacher, load_teacher
-from hrkd.models.encoder import WEIGHTS
-from hrkd.models.storage import CLASSIFIER
 
 FILES_TO_RUN = (WEIGHTS, "config.json", CLASSIFIER, TOKENIZER)
 

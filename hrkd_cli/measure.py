@@ -8,13 +8,12 @@ from typing import Any
 
 from hrkd.artifact import read_json, write_json
 from hrkd.errors import ArtifactError, HrkdError
+from hrkd.model_folder import CLASSIFIER
 from hrkd.recipe import BenchConfig
 from hrkd_bench.bench import bench
 from hrkd_cli.bench_progress import bench_progress
 from hrkd_cli.extras import EXTRA_MODULES, is_installed
 from hrkd_cli.output import Output
-
-CLASSIFIER = "classifier.json"
 
 
 def measure(

@@ -9,7 +9,7 @@ from typing import Any
 from hrkd.artifact import hash_of, read_json, read_stage, write_json
 from hrkd.bundle import open_bundle
 from hrkd.errors import ArtifactError
-from hrkd.models.storage import is_per_domain
+from hrkd.model_folder import is_per_domain
 from hrkd.recipe import Recipe
 from hrkd.run_folder import RunFolder
 from hrkd.training import distill, train_teacher

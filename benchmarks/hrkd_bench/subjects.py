@@ -10,14 +10,10 @@ from typing import Literal
 from hrkd.artifact import hash_of, read_json, read_stage, sha256_file
 from hrkd.bundle import MANIFEST, open_bundle
 from hrkd.errors import BenchError
+from hrkd.model_folder import CLASSIFIER, MEMBERS, WEIGHTS, is_per_domain
 from hrkd_bench.engines import require_engine
 
 Role = Literal["teacher", "student"]
-
-CLASSIFIER = "classifier.json"
-WEIGHTS = "model.safetensors"
-MEMBERS = "members"
-"""Sub-folder of a teacher that is one classifier per domain; one numbered folder for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +131,7 @@ def _checkpoint(path: Path, role: Role) -> Subject:
 
 def _weights_sha256(path: Path) -> str:
     """Return the SHA-256 of a model folder's weights; of all members' hashes where there is one model per domain."""
-    if not (path / MEMBERS).is_dir():
+    if not is_per_domain(path):
         return sha256_file(_existing(path / WEIGHTS))
     members = sorted(folder for folder in (path / MEMBERS).iterdir() if folder.is_dir())
     return hash_of({folder.name: sha256_file(_existing(folder / WEIGHTS)) for folder in members})

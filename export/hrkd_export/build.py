@@ -12,7 +12,7 @@ from typing import Literal
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from hrkd.artifact import StageRecord, hash_of
+from hrkd.artifact import StageRecord, folder_hash, hash_of
 from hrkd.bundle import (
     MODEL,
     TOKENIZER,
@@ -27,7 +27,7 @@ from hrkd.models import ClassifierConfig, MultiDomainClassifier, load_classifier
 from hrkd.recipe import ExportConfig, QuantizationBackend, Recipe, Target
 from hrkd_export.evaluation_texts import read_checkpoint_examples, sample_examples
 from hrkd_export.facts import large_float_weights, read_facts
-from hrkd_export.inputs import Role, checkpoint_hash, inputs_hash, library_versions
+from hrkd_export.inputs import Role, inputs_hash, library_versions
 from hrkd_export.parity import check_logits, check_tokenizer
 from hrkd_export.quantize import quantize_int8, resolve_backend
 from hrkd_export.reference import measure_reference
@@ -132,7 +132,7 @@ class Build:
             max_length=names.max_length,
             text_pairs=names.text_pairs,
             parents={
-                "checkpoint": checkpoint_hash(self.checkpoint),
+                "checkpoint": folder_hash(self.checkpoint),
                 "inputs": inputs_hash(self.checkpoint, self.config, self.role),
             },
             recipe_hash=None if recipe is None else hash_of(recipe.model_dump(mode="json")),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import hrkd
-from hrkd.artifact import hash_files, hash_of, read_stage
+from hrkd.artifact import folder_hash, hash_of
 from hrkd.recipe import ExportConfig
 from hrkd_export.target import resolve_target
 
@@ -34,14 +34,8 @@ def inputs_hash(checkpoint: Path, config: ExportConfig, role: Role) -> str:
     options = config.model_dump(mode="json")
     options["target"] = resolve_target(config.target).value if config.quantize else None
     return hash_of(
-        {"checkpoint": checkpoint_hash(checkpoint), "options": options, "role": role, "versions": library_versions()}
+        {"checkpoint": folder_hash(checkpoint), "options": options, "role": role, "versions": library_versions()}
     )
-
-
-def checkpoint_hash(checkpoint: Path) -> str:
-    """Return the output hash of the stage that made the checkpoint, or a hash over its files when no stage did."""
-    record = read_stage(checkpoint)
-    return hash_of(hash_files(checkpoint)) if record is None else record.output_hash
 
 
 def library_versions() -> dict[str, str]:

@@ -10,9 +10,9 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 from transformers.utils import logging as transformers_logging
 
 from hrkd.errors import CheckpointError, first_line
+from hrkd.model_folder import WEIGHTS
 
 PACKAGE_PREFIX = "package:"
-WEIGHTS = "model.safetensors"
 
 
 def resolve_base(base: str) -> str:

@@ -13,6 +13,21 @@ def even_layer_map(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
     return tuple(round(layer * teacher_layers / student_layers) for layer in range(1, student_layers + 1))
 
 
+def resolve_layer_map(
+    given: Sequence[int] | None, student_layers: int, teacher_layers: int, *, key: str
+) -> tuple[int, ...]:
+    """Return the layer map that a recipe asks for, evenly spaced where it names none.
+
+    Raises:
+        RecipeError: The student is deeper than the teacher, or see :func:`check_layer_map`.
+    """
+    if student_layers > teacher_layers:
+        raise RecipeError(f"`student.layers` is {student_layers}, the teacher has {teacher_layers}")
+    if given is None:
+        return even_layer_map(student_layers, teacher_layers)
+    return check_layer_map(given, student_layers, teacher_layers, key=key)
+
+
 def check_layer_map(layers: Sequence[int], student_layers: int, teacher_layers: int, *, key: str) -> tuple[int, ...]:
     """Check a layer map given by the user.
 

@@ -10,14 +10,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hrkd.artifact import read_json, write_json
 from hrkd.errors import ArtifactError, CheckpointError, first_line
+from hrkd.model_folder import CLASSIFIER, MEMBERS, WEIGHTS, is_per_domain
 from hrkd.models.classifier import ACTIVATIONS, ClassifierConfig, MultiDomainClassifier
-from hrkd.models.encoder import WEIGHTS, build_encoder, read_config, resolve_base
+from hrkd.models.encoder import build_encoder, read_config, resolve_base
 from hrkd.models.per_domain import PerDomainClassifier
 from hrkd.tensors import load_tensors, save_tensors
 
-CLASSIFIER = "classifier.json"
-MEMBERS = "members"
-"""Sub-folder with one model folder per domain, for a teacher that is one classifier per domain."""
 SCHEMA_VERSION = 1
 
 Teacher = MultiDomainClassifier | PerDomainClassifier
@@ -60,11 +58,6 @@ def load_classifier(folder: Path, *, attention: str = "sdpa") -> MultiDomainClas
         reason = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
         raise CheckpointError(f"the weights in `{folder}` do not fit its configuration: {reason}") from error
     return model.eval()
-
-
-def is_per_domain(folder: Path) -> bool:
-    """Whether a model folder holds one classifier per domain instead of one for all."""
-    return (folder / MEMBERS).is_dir()
 
 
 def load_teacher(folder: Path) -> Teacher:

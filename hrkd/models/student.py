@@ -11,7 +11,7 @@ from transformers import PretrainedConfig
 from hrkd.errors import RecipeError
 from hrkd.models.classifier import MultiDomainClassifier
 from hrkd.models.encoder import build_encoder, load_encoder
-from hrkd.models.layer_map import check_layer_map, even_layer_map
+from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.storage import Teacher
 from hrkd.recipe import StudentConfig, StudentInit
 
@@ -43,17 +43,11 @@ def build_student(teacher: Teacher, config: StudentConfig) -> MultiDomainClassif
             hint="use `student.init: checkpoint` (or `random`)",
         )
     student = MultiDomainClassifier(build_encoder(encoder_config), student_config)
-    _copy_layers(teacher, student, _source_layers(config, teacher.num_layers))
+    layers = resolve_layer_map(
+        config.teacher_layers, student.num_layers, teacher.num_layers, key="student.teacher_layers"
+    )
+    _copy_layers(teacher, student, layers)
     return student
-
-
-def _source_layers(config: StudentConfig, teacher_layers: int) -> tuple[int, ...]:
-    layers = config.layers or 0
-    if layers > teacher_layers:
-        raise RecipeError(f"`student.layers` is {layers}, the teacher has {teacher_layers}")
-    if config.teacher_layers is None:
-        return even_layer_map(layers, teacher_layers)
-    return check_layer_map(config.teacher_layers, layers, teacher_layers, key="student.teacher_layers")
 
 
 def _shape(teacher: PretrainedConfig, config: StudentConfig) -> PretrainedConfig:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from hrkd import __version__
-from hrkd.artifact import StageRecord, hash_files, hash_of, read_stage, verify_files
+from hrkd.artifact import StageRecord, folder_hash, hash_of, read_stage, verify_files
 from hrkd.bundle import EVAL, EvalExample, parse_eval, write_eval
 from hrkd.data.dataset import DomainDataset
 from hrkd.data.load import load_dataset
@@ -144,12 +144,11 @@ def _check_teacher(teacher: Teacher, dataset: DomainDataset, folder: Path) -> No
 
 
 def _input_hash(recipe: Recipe, dataset: DomainDataset, teacher: Path) -> str:
-    record = read_stage(teacher)
     return hash_of(
         {
             "hrkd": __version__,
             "recipe": recipe.section_hash("data", "student", "method", "training"),
             "data": dataset.fingerprint(),
-            "teacher": record.output_hash if record else hash_of(hash_files(teacher)),
+            "teacher": folder_hash(teacher),
         }
     )

@@ -9,7 +9,7 @@ from hrkd.data.collate import Batch
 from hrkd.errors import RecipeError
 from hrkd.losses import LossTerms, combine_terms, imitation_terms, soft_cross_entropy
 from hrkd.models import ClassifierOutput, MultiDomainClassifier, Teacher
-from hrkd.models.layer_map import check_layer_map, even_layer_map
+from hrkd.models.layer_map import resolve_layer_map
 from hrkd.recipe import MethodConfig
 from hrkd.relation import build_graph, domain_prototypes
 from hrkd.training.loop import StepResult
@@ -34,7 +34,9 @@ class DistillationObjective:
         self.teacher = teacher.eval().requires_grad_(requires_grad=False)
         self.model = student
         self.config = config
-        self.layer_map = _layer_map(config, student.num_layers, teacher.num_layers)
+        self.layer_map = resolve_layer_map(
+            config.layer_map, student.num_layers, teacher.num_layers, key="method.layer_map"
+        )
         _check_heads(teacher, student)
         levels = student.num_layers + 1
         self.projections = nn.ModuleList(projection(student.hidden_size, teacher.hidden_size) for _ in range(levels))
@@ -93,14 +95,6 @@ def projection(student_width: int, teacher_width: int) -> nn.Linear:
         nn.init.eye_(layer.weight)
         nn.init.zeros_(layer.bias)
     return layer
-
-
-def _layer_map(config: MethodConfig, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
-    if student_layers > teacher_layers:
-        raise RecipeError(f"the student has {student_layers} layers, the teacher only {teacher_layers}")
-    if config.layer_map is None:
-        return even_layer_map(student_layers, teacher_layers)
-    return check_layer_map(config.layer_map, student_layers, teacher_layers, key="method.layer_map")
 
 
 def _check_heads(teacher: Teacher, student: MultiDomainClassifier) -> None:

@@ -11,8 +11,9 @@ import torch
 
 from hrkd.errors import CheckpointError
 from hrkd.inference import TorchClassifier
+from hrkd.model_folder import WEIGHTS
 from hrkd.models import ClassifierConfig, MultiDomainClassifier, load_tokenizer, save_classifier
-from hrkd.models.encoder import WEIGHTS, load_encoder
+from hrkd.models.encoder import load_encoder
 
 MAX_LENGTH = 12
 TEXTS = ["bad", "the film was very good", "", "the price is awful and the phone is broken"]

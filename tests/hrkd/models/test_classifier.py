@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hrkd.errors import CheckpointError, RecipeError
+from hrkd.model_folder import WEIGHTS
 from hrkd.models import ClassifierConfig, MultiDomainClassifier, load_classifier, load_tokenizer, save_classifier
 from hrkd.models.attention_scores import record_attention_scores
-from hrkd.models.encoder import WEIGHTS, build_encoder, load_encoder, read_config
+from hrkd.models.encoder import build_encoder, load_encoder, read_config
 
 TEXTS = ["the film was very good", "bad", "the price is awful and the phone is broken"]
 CONFIG = ClassifierConfig(("books", "films"), ("neg", "pos"), 32, separator_id=3)

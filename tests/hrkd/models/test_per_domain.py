@@ -15,6 +15,7 @@ from hrkd.artifact import read_stage, verify_files
 from hrkd.bundle import parse_eval
 from hrkd.errors import CheckpointError, RecipeError
 from hrkd.evaluation import evaluate
+from hrkd.model_folder import MEMBERS, is_per_domain
 from hrkd.models import (
     ClassifierConfig,
     MultiDomainClassifier,
@@ -25,7 +26,6 @@ from hrkd.models import (
     save_classifier,
 )
 from hrkd.models.adopt import adopt_per_domain
-from hrkd.models.storage import MEMBERS, is_per_domain
 from hrkd.recipe import Recipe, StudentConfig
 from hrkd.recipe_file import parse_recipe
 from hrkd.run_folder import RunFolder
