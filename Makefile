@@ -3,12 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_FLAGS ?= -n 2 --dist loadfile
+# Of `make paper`: what `benchmarks/paper/run.py --help` offers. AMAZON is the folder of Amazon Reviews.
+PAPER_FLAGS ?= --threads 1
+AMAZON ?=
 export PYTHON VENV
 # A missing or old tool must not be picked up from outside the environment.
 export PYTHONNOUSERSITE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check fix readme lock wheel-smoke
+.PHONY: help setup demo test test-slow check fix readme paper paper-table lock wheel-smoke
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +41,12 @@ fix: setup ## apply what ruff can repair, and format
 
 readme: setup ## rebuild README's numbers and picture from runs/demo (after `make demo`)
 	$(BIN)/python scripts/readme.py
+
+paper: setup ## make every missing run of benchmarks/paper (days; resumable; start it once per core), AMAZON=FOLDER
+	PYTHONPATH=benchmarks $(BIN)/python -m paper.run $(PAPER_FLAGS) $(if $(AMAZON),--set 'amazon_reviews:data.path=$(AMAZON)')
+
+paper-table: setup ## rebuild benchmarks/paper/RESULTS.md and README's summary from the committed runs
+	PYTHONPATH=benchmarks $(BIN)/python -m paper.tables
 
 lock: setup ## resolve requirements/*.in and pyproject.toml again into requirements/*.txt
 	$(BIN)/python scripts/lock.py

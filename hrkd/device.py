@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hrkd.recipe import Precision
 
@@ -25,6 +26,15 @@ class Device:
         """Return the device's name and the number format, for logs and records."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         return f"{name}, {str(self.dtype).removeprefix('torch.')}"
+
+
+def trained_attention(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context for forward passes whose backward follows.
+
+    On the CPU the fused attention kernel, which torch takes without dropout, saves less forward than its backward costs
+    (docs/log.md).
+    """
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def choose_device(precision: Precision) -> Device:

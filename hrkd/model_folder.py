@@ -6,6 +6,9 @@ from pathlib import Path
 
 CLASSIFIER = "classifier.json"
 WEIGHTS = "model.safetensors"
+GRAPH = "graph.json"
+"""What the domain-relational graph said over a student's training; absent where there was no graph."""
+GRAPH_SCHEMA_VERSION = 1
 MEMBERS = "members"
 """Sub-folder with one model folder per domain, for a teacher that is one classifier per domain."""
 

@@ -8,7 +8,7 @@ from hrkd.artifact import read_stage
 from hrkd.data.check import check_dataset
 from hrkd.data.dataset import DomainDataset
 from hrkd.data.load import load_dataset
-from hrkd.errors import ArtifactError
+from hrkd.errors import ArtifactError, RecipeError
 from hrkd.models import ClassifierConfig, MultiDomainClassifier
 from hrkd.models.encoder import build_encoder, read_config, resolve_base
 from hrkd.models.student import build_student
@@ -28,6 +28,11 @@ def check_before_work(recipe: Recipe, run: RunFolder, output: Output, *, overwri
         RecipeError: The student does not fit the teacher.
         ArtifactError: A student would be left over from another teacher.
     """
+    if recipe.student.per_domain:
+        raise RecipeError(
+            "`student.per_domain` makes one model per domain, which is a baseline and no single graph to export",
+            hint="use `hrkd teacher` and `hrkd distill` for it",
+        )
     sources = _sources(recipe.teacher)
     folders = [resolve_base(source) for source in sources]
     if read_stage(run.teacher) is None and run.student.exists() and not overwrite:

@@ -8,11 +8,13 @@ from typing import Any
 from hrkd.artifact import read_json, read_stage
 from hrkd.bundle import MANIFEST
 from hrkd.errors import ArtifactError
+from hrkd.model_folder import GRAPH
 from hrkd.run_folder import RunFolder
+from hrkd_bench.graph_document import read_graph
 
 
 def run_context(root: Path) -> dict[str, Any]:
-    """Return title, recipe, training curve and hashes of a run; nothing for a folder that is no run."""
+    """Return title, recipe, training curve, graph and hashes of a run; nothing for a folder that is no run."""
     run = RunFolder(root)
     if not run.recipe.is_file():
         return {}
@@ -23,7 +25,18 @@ def run_context(root: Path) -> dict[str, Any]:
         "recipe": run.recipe.read_text(encoding="utf-8"),
         "training_curve": [{"step": step, "average": average} for step, average in history],
         "provenance": _hashes(run),
+        **_graph(run.student / GRAPH),
     }
+
+
+def _graph(path: Path) -> dict[str, Any]:
+    """Return what the graph said over training; a damaged file costs its section, not the report."""
+    if not path.exists():
+        return {}
+    try:
+        return {"graph": read_graph(read_json(path))}
+    except ArtifactError as error:
+        return {"graph_problem": "; ".join(filter(None, (error.message, error.hint)))}
 
 
 def _hashes(run: RunFolder) -> dict[str, str]:

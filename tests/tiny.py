@@ -68,6 +68,15 @@ def make_tokenizer(folder: Path) -> None:
     BertTokenizerFast(tokenizer_object=pieces, model_max_length=64, **names).save_pretrained(folder)
 
 
+def swap_words(folder: Path, one: str, other: str) -> None:
+    """Give two word pieces of a tokenizer folder each other's ids."""
+    path = folder / "tokenizer.json"
+    value = json.loads(path.read_text(encoding="utf-8"))
+    ids = value["model"]["vocab"]
+    ids[one], ids[other] = ids[other], ids[one]
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
 def make_encoder(folder: Path, *, layers: int = 4, hidden_size: int = 32, heads: int = 4, seed: int = 0) -> Path:
     """Write a random BERT encoder with its tokenizer, as `save_pretrained` lays it out."""
     import torch

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from hrkd.artifact import write_text
 from hrkd.errors import BenchError, MissingExtraError
-from hrkd_bench import words
+from hrkd_bench import graph_words, words
 from hrkd_bench.document import BenchDocument, read_document
 from hrkd_bench.figures import accuracy_figure, latency_figure, size_figure, training_figure
+from hrkd_bench.graph_document import GraphDocument
+from hrkd_bench.graph_figures import ratios_figure, weights_figure
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -27,11 +29,12 @@ def render_report(document: Mapping[str, Any], output: Path, *, context: Mapping
         document: A `bench.json` document.
         output: HTML file; replaced if it exists.
         context: What else is known: ``title`` (str), ``recipe`` (YAML text), ``training_curve`` (list of mappings with
-            ``step`` and ``average``), ``provenance`` (mapping of names to hashes). All optional.
+            ``step`` and ``average``), ``graph`` (GraphDocument), ``graph_problem`` (str: why there is none to show),
+            ``provenance`` (mapping of names to hashes). All optional.
 
     Raises:
         ArtifactError: The document is damaged or of another schema.
-        BenchError: The context has an unknown key or a damaged training curve.
+        BenchError: The context has an unknown key, a damaged training curve, or a graph that was not read.
         MissingExtraError: jinja2 or matplotlib is not installed.
     """
     parsed = read_document(document)
@@ -48,6 +51,7 @@ def render_report(document: Mapping[str, Any], output: Path, *, context: Mapping
         words=words,
         command=shlex.join(parsed.command),
         figures=_figures(parsed, values["training_curve"], Markup),
+        graph_section=_graph_section(values["graph"], Markup),
         **values,
     )
     write_text(output, page)
@@ -65,8 +69,25 @@ def _figures(parsed: BenchDocument, curve: Sequence[tuple[float, float]], mark: 
     return [{"title": title, "svg": mark(svg)} for title, svg in drawn]
 
 
+def _graph_section(graph: GraphDocument | None, mark: type[Markup]) -> dict[str, Any] | None:
+    """Return the words and figures of the domain-relational graph; words alone where the ratios are fixed."""
+    if graph is None:
+        return None
+    section: dict[str, Any] = {"introduction": graph_words.introduction(graph), "figures": [], "note": None}
+    if graph_words.is_fixed(graph):
+        return section
+    drawn = [("Domain ratios over training", ratios_figure(graph), graph_words.ratios_caption(graph))]
+    if graph_words.has_weights(graph):
+        drawn.append(("Compare-aggregate weights", weights_figure(graph), graph_words.weights_caption(graph)))
+    else:
+        section["note"] = graph_words.no_weights_note(graph)
+    section["figures"] = [{"title": title, "svg": mark(svg), "caption": caption} for title, svg, caption in drawn]
+    return section
+
+
 def _checked_context(context: Mapping[str, Any]) -> dict[str, Any]:
     defaults: dict[str, Any] = {"title": "hrkd bench", "recipe": None, "training_curve": [], "provenance": {}}
+    defaults |= {"graph": None, "graph_problem": None}
     unknown = set(context) - set(defaults)
     if unknown:
         raise BenchError(f"the report knows no {', '.join(sorted(unknown))}", hint=f"known: {', '.join(defaults)}")
@@ -75,4 +96,6 @@ def _checked_context(context: Mapping[str, Any]) -> dict[str, Any]:
         values["training_curve"] = [(float(row["step"]), float(row["average"])) for row in values["training_curve"]]
     except (KeyError, TypeError, ValueError) as error:
         raise BenchError("`training_curve` is not a list of `step` and `average`") from error
+    if not isinstance(values["graph"], GraphDocument | None):
+        raise BenchError("`graph` is not a GraphDocument", hint="read it with hrkd_bench.graph_document.read_graph")
     return values

@@ -24,13 +24,15 @@ class Batch:
         input_ids: Token ids, shape (K*B, T), int64.
         attention_mask: 1 for real tokens and 0 for padding, shape (K*B, T), int64.
         domain_ids: Domain of each row, shape (K*B,), int64.
-        labels: Label of each row, shape (K*B,), int64.
+        labels: Label of each row, -1 where there is none, shape (K*B,), int64.
+        indices: Position of each row in its split, shape (K*B,), int64.
     """
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     domain_ids: torch.Tensor
     labels: torch.Tensor
+    indices: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -42,6 +44,7 @@ class Batch:
             self.attention_mask.to(device, non_blocking=True),
             self.domain_ids.to(device, non_blocking=True),
             self.labels.to(device, non_blocking=True),
+            self.indices.to(device, non_blocking=True),
         )
 
 
@@ -87,6 +90,7 @@ class TokenizedExamples:
             attention_mask=torch.from_numpy(mask.astype(np.int64)),
             domain_ids=torch.from_numpy(self.domains[indices]),
             labels=torch.from_numpy(self.labels[indices]),
+            indices=torch.from_numpy(indices),
         )
 
     def iterate_in_order(self, batch_size: int) -> Iterator[tuple[NDArray[np.int64], Batch]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hrkd.data.dataset import DomainDataset
+from hrkd.data.sampling import sample_training
 from hrkd.data.sources.amazon import load_amazon
 from hrkd.data.sources.files import load_files
 from hrkd.data.sources.hub import load_hub, load_multi_nli
@@ -21,7 +22,7 @@ LOADERS: dict[DataSource, Callable[[DataConfig], DomainDataset]] = {
 
 
 def load_dataset(config: DataConfig) -> DomainDataset:
-    """Load, split and validate the texts that a recipe names.
+    """Load, split, sample and validate the texts that a recipe names.
 
     Args:
         config: The recipe's ``data`` section.
@@ -30,4 +31,5 @@ def load_dataset(config: DataConfig) -> DomainDataset:
         DataError: The texts cannot be found, read or used; nothing has been written.
         MissingExtraError: The source needs packages of the ``train`` extra.
     """
-    return LOADERS[config.source](config)
+    dataset = LOADERS[config.source](config)
+    return sample_training(dataset, config.train_fraction, config.sample_seed)

@@ -1,10 +1,14 @@
-"""The prediction term: soft cross-entropy with the teacher (Hinton et al. 2015, Eq. 1 and section 2.1)."""
+"""The terms on the logits: soft cross-entropy with the teacher (Hinton et al. 2015, section 2), and with the labels."""
 
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from hrkd.precision import at_least_float32
+
+NO_LABEL = -1
+"""Label id of a text without a label."""
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor, num_domains: int, temperature: float = 1.0) -> Tensor:
@@ -27,4 +31,21 @@ def soft_cross_entropy(student: Tensor, teacher: Tensor, num_domains: int, tempe
     log_probabilities = (at_least_float32(student) / temperature).log_softmax(dim=-1)
     per_example = -(target * log_probabilities).sum(dim=-1) * temperature**2
     per_domain: Tensor = per_example.unflatten(0, (num_domains, -1)).mean(dim=1)
+    return per_domain
+
+
+def label_cross_entropy(logits: Tensor, labels: Tensor, num_domains: int) -> Tensor:
+    """Cross-entropy with the labels, averaged over the labelled examples of each domain.
+
+    Args:
+        logits: (K*B, C); rows are K equal blocks in domain order.
+        labels: (K*B,), ``NO_LABEL`` where there is none.
+        num_domains: K.
+
+    Returns:
+        (K,) float32; 0 for a domain without a label in this batch.
+    """
+    per_example = F.cross_entropy(at_least_float32(logits), labels, reduction="none", ignore_index=NO_LABEL)
+    labelled = (labels != NO_LABEL).unflatten(0, (num_domains, -1)).sum(dim=1)
+    per_domain: Tensor = per_example.unflatten(0, (num_domains, -1)).sum(dim=1) / labelled.clamp(min=1)
     return per_domain

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from hrkd.models.attention_scores import AttentionRecord
 from hrkd.models.classifier import ClassifierConfig, ClassifierOutput, MultiDomainClassifier
 from hrkd.models.per_domain import PerDomainClassifier
 from hrkd.models.storage import Teacher, load_classifier, load_teacher, load_tokenizer, save_classifier
+from hrkd.models.tokenizers import same_tokenizer
 
 __all__ = [
+    "AttentionRecord",
     "ClassifierConfig",
     "ClassifierOutput",
     "MultiDomainClassifier",
@@ -15,5 +18,6 @@ __all__ = [
     "load_classifier",
     "load_teacher",
     "load_tokenizer",
+    "same_tokenizer",
     "save_classifier",
 ]

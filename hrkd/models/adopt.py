@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from hrkd.errors import CheckpointError, first_line
-from hrkd.models.classifier import Activation, ClassifierConfig, MultiDomainClassifier
+from hrkd.models.classifier import ACTIVATIONS, Activation, ClassifierConfig, MultiDomainClassifier
 from hrkd.models.encoder import resolve_base
 from hrkd.models.per_domain import PerDomainClassifier
 from hrkd.models.storage import load_tokenizer
@@ -94,7 +94,7 @@ def _load(source: str) -> PreTrainedModel:
 
 def _head_parts(model: PreTrainedModel, source: str) -> tuple[nn.Linear, nn.Linear, Activation]:
     """Return the pooling map, the output map and the non-linearity between them, however the family calls them."""
-    pooler = getattr(model.base_model, "pooler", None)
+    pooler = getattr(model.base_model, "pooler", None) or getattr(model, "pooler", None)
     head: Any = getattr(model, "classifier", None)
     if hasattr(head, "dense") and hasattr(head, "out_proj"):
         activation: Activation = "gelu" if model.config.model_type == "electra" else "tanh"
@@ -102,10 +102,12 @@ def _head_parts(model: PreTrainedModel, source: str) -> tuple[nn.Linear, nn.Line
     if isinstance(head, nn.Linear) and hasattr(model, "pre_classifier"):
         return cast("nn.Linear", model.pre_classifier), head, "relu"
     if isinstance(head, nn.Linear) and pooler is not None and hasattr(pooler, "dense"):
-        return pooler.dense, head, "tanh"
+        pooler_activation = getattr(model.config, "pooler_hidden_act", "tanh")  # DeBERTa lets it be chosen
+        if pooler_activation in ACTIVATIONS:
+            return pooler.dense, head, cast("Activation", pooler_activation)
     raise CheckpointError(
         f"the head of `{source}` ({type(model).__name__}) has an unknown form",
-        hint="supported: BERT, RoBERTa, ELECTRA and DistilBERT sequence classifiers",
+        hint="supported: BERT, RoBERTa, DistilBERT, ELECTRA, MPNet and DeBERTa sequence classifiers",
     )
 
 

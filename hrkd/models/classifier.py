@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PretrainedConfig, PreTrainedModel
 
-from hrkd.errors import RecipeError
-from hrkd.models.attention_scores import record_attention_scores
+from hrkd.errors import CheckpointError, RecipeError
+from hrkd.models.attention_scores import AttentionRecord, record_attention
 
 Activation = Literal["tanh", "relu", "gelu"]
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": F.relu, "gelu": F.gelu}
@@ -45,12 +45,12 @@ class ClassifierOutput(NamedTuple):
     Attributes:
         logits: (B, C).
         hidden_states: One (B, T, H) per level, the embedding output first; empty unless asked for.
-        attention_scores: One (B, A, T, T) of unmasked pre-softmax scores per asked layer.
+        attention: Queries, keys and values of each asked layer, (B, T, A*d) each.
     """
 
     logits: Tensor
     hidden_states: tuple[Tensor, ...] = ()
-    attention_scores: tuple[Tensor, ...] = ()
+    attention: tuple[AttentionRecord, ...] = ()
 
 
 class MultiDomainClassifier(nn.Module):
@@ -62,6 +62,7 @@ class MultiDomainClassifier(nn.Module):
 
     Raises:
         RecipeError: The encoder has fewer positions than ``config.max_length``.
+        CheckpointError: The encoder's pooler is of an unknown form.
     """
 
     def __init__(self, encoder: PreTrainedModel, config: ClassifierConfig) -> None:
@@ -104,7 +105,7 @@ class MultiDomainClassifier(nn.Module):
         domain_ids: Tensor,
         *,
         hidden_states: bool = False,
-        score_layers: Sequence[int] = (),
+        attention_layers: Sequence[int] = (),
     ) -> ClassifierOutput:
         """Classify a batch that may mix domains.
 
@@ -113,9 +114,12 @@ class MultiDomainClassifier(nn.Module):
             attention_mask: (B, T) int64, 1 for real tokens.
             domain_ids: (B,) int64; -1 asks for the mean of all heads' probabilities, returned as log-probabilities.
             hidden_states: Whether to return all levels.
-            score_layers: 1-based layers whose attention scores are returned.
+            attention_layers: 1-based layers whose queries, keys and values are returned.
+
+        Raises:
+            CheckpointError: The encoder's projections cannot be found.
         """
-        with record_attention_scores(self.encoder, score_layers) as scores:
+        with record_attention(self.encoder, attention_layers) as attention:
             encoded = self.encoder(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
@@ -124,7 +128,7 @@ class MultiDomainClassifier(nn.Module):
             )
         pooled = ACTIVATIONS[self.config.activation](self.pooler(encoded[0][:, 0]))
         logits = self._route(self.dropout(pooled), domain_ids)
-        return ClassifierOutput(logits, tuple(encoded.hidden_states or ()), tuple(scores))
+        return ClassifierOutput(logits, tuple(encoded.hidden_states or ()), tuple(attention))
 
     def _route(self, pooled: Tensor, domain_ids: Tensor) -> Tensor:
         """Apply every head to (B, H) and keep each row's own: (B, C)."""
@@ -149,6 +153,11 @@ class MultiDomainClassifier(nn.Module):
             nn.init.normal_(self.pooler.weight, std=0.02)
             nn.init.zeros_(self.pooler.bias)
             return
+        if not isinstance(getattr(pooler, "dense", None), nn.Linear):
+            raise CheckpointError(
+                f"the pooler of `{type(self.encoder).__name__}` has an unknown form",
+                hint="use a BERT, RoBERTa, DistilBERT, ELECTRA, MPNet or DeBERTa encoder",
+            )
         self.pooler.load_state_dict(pooler.dense.state_dict())
         setattr(self.encoder, "pooler", None)  # noqa: B010  (torch's stubs let no module become None)
 
@@ -156,7 +165,7 @@ class MultiDomainClassifier(nn.Module):
 def _check_positions(encoder: PretrainedConfig, max_length: int) -> None:
     """Refuse inputs longer than the encoder's position table; indexing it would fail at the first long text."""
     positions = getattr(encoder, "max_position_embeddings", max_length)
-    if "roberta" in encoder.model_type:
+    if "roberta" in encoder.model_type or encoder.model_type in ("camembert", "data2vec-text", "mpnet"):
         positions -= int(encoder.pad_token_id or 0) + 1  # its position numbers start behind the padding's
     if max_length > positions:
         raise RecipeError(

@@ -48,8 +48,10 @@ def _package_folder(name: str) -> Path:
     raise CheckpointError(f"package `{name}` holds no {WEIGHTS}")
 
 
-def load_encoder(base: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """Load a pretrained encoder in float32 from safetensors.
+def load_encoder(
+    base: str, *, trust_remote_code: bool = False, config: PretrainedConfig | None = None
+) -> PreTrainedModel:
+    """Load a pretrained encoder in float32 from safetensors; ``config`` replaces its own configuration.
 
     Raises:
         CheckpointError: It cannot be found or read, or weights are missing in it.
@@ -61,6 +63,7 @@ def load_encoder(base: str, *, trust_remote_code: bool = False) -> PreTrainedMod
             source,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
+            **({} if config is None else {"config": config}),
             output_loading_info=True,
             dtype="float32",
         )
@@ -79,18 +82,24 @@ def load_encoder(base: str, *, trust_remote_code: bool = False) -> PreTrainedMod
 
 
 def build_encoder(config: PretrainedConfig, *, attention: str = "sdpa") -> PreTrainedModel:
-    """Build an encoder with random weights from a configuration; ``attention`` names the implementation.
+    """Build an encoder with random weights from a configuration.
+
+    Args:
+        config: Of any encoder that transformers knows.
+        attention: Attention implementation; a family that has only its own (MPNet, DeBERTa) gets that.
 
     Raises:
-        CheckpointError: The architecture is unknown, or has no such attention.
+        CheckpointError: The architecture is unknown.
     """
-    try:
-        return cast("PreTrainedModel", AutoModel.from_config(config, attn_implementation=attention))
-    except ValueError as error:
-        raise CheckpointError(
-            f"an encoder of type `{config.model_type}` cannot be built with {attention} attention: {first_line(error)}",
-            hint="use a BERT, RoBERTa, ELECTRA or DistilBERT encoder",
-        ) from error
+    for implementation in dict.fromkeys((attention, "eager")):
+        try:
+            return cast("PreTrainedModel", AutoModel.from_config(config, attn_implementation=implementation))
+        except ValueError as error:
+            reason = error
+    raise CheckpointError(
+        f"an encoder of type `{config.model_type}` cannot be built: {first_line(reason)}",
+        hint="use a BERT, RoBERTa, DistilBERT, ELECTRA, MPNet or DeBERTa encoder",
+    ) from reason
 
 
 def read_config(folder: Path) -> PretrainedConfig:

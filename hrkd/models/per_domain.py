@@ -1,4 +1,4 @@
-"""A teacher that is one classifier per domain, each with its own encoder, behind the interface of a single one."""
+"""One classifier per domain, each with its own encoder, behind the interface of a single one: teacher or baseline."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from hrkd.errors import CheckpointError
+from hrkd.models.attention_scores import AttentionRecord
 from hrkd.models.classifier import ClassifierConfig, ClassifierOutput, MultiDomainClassifier
 
 
@@ -47,7 +48,7 @@ class PerDomainClassifier(nn.Module):
         domain_ids: Tensor,
         *,
         hidden_states: bool = False,
-        score_layers: Sequence[int] = (),
+        attention_layers: Sequence[int] = (),
     ) -> ClassifierOutput:
         """Classify a batch that may mix domains; see :meth:`MultiDomainClassifier.forward`.
 
@@ -66,7 +67,7 @@ class PerDomainClassifier(nn.Module):
                     attention_mask[own],
                     domain_ids[own],
                     hidden_states=hidden_states,
-                    score_layers=score_layers,
+                    attention_layers=attention_layers,
                 )
             )
         order = torch.cat(rows).argsort()
@@ -77,5 +78,7 @@ class PerDomainClassifier(nn.Module):
         return ClassifierOutput(
             join([output.logits for output in outputs]),
             tuple(map(join, zip(*(output.hidden_states for output in outputs)))),
-            tuple(map(join, zip(*(output.attention_scores for output in outputs)))),
+            tuple(
+                AttentionRecord(*map(join, zip(*records))) for records in zip(*(output.attention for output in outputs))
+            ),
         )

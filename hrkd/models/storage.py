@@ -108,7 +108,7 @@ def load_tokenizer(base: str | Path) -> PreTrainedTokenizerFast:
     """Load the fast tokenizer of a model folder, a pretrained base or a Hub id.
 
     Raises:
-        CheckpointError: There is none, or it has no fast version.
+        CheckpointError: There is none, it is empty, or it has no fast version.
     """
     source = resolve_base(str(base))
     try:
@@ -117,4 +117,6 @@ def load_tokenizer(base: str | Path) -> PreTrainedTokenizerFast:
         raise CheckpointError(f"the tokenizer of `{base}` cannot be loaded: {first_line(error)}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(f"`{base}` has no fast tokenizer", hint="the bundle needs a tokenizer.json")
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers 5 makes one up where there are no files
+        raise CheckpointError(f"`{base}` has no tokenizer: no word pieces but the special ones")
     return tokenizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +20,7 @@ from hrkd.metrics import DomainScores
 from hrkd.recipe import TrainingConfig
 from hrkd.training.interrupt import StopRequest, stop_on_signal
 from hrkd.training.observer import Observer, StepReport
-from hrkd.training.optimization import build_optimizer, learning_rate_factor, set_learning_rate
+from hrkd.training.optimization import OuterSchedule, build_optimizer, learning_rate_factor, set_learning_rate
 from hrkd.training.state import Progress, find_state, load_state, read_progress, save_state
 
 
@@ -32,11 +32,13 @@ class StepResult:
         loss: Scalar to minimise.
         terms: Detached scalars for the log.
         domain_ratios: R, (L+1, K), detached; None where there is no graph.
+        hierarchical_ratios: Per level l >= 1 the compare-aggregate weights (K, l+1); empty without a hierarchy.
     """
 
     loss: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
     domain_ratios: Tensor | None = None
+    hierarchical_ratios: Sequence[Tensor] = ()
 
 
 class Objective(Protocol):
@@ -49,8 +51,12 @@ class Objective(Protocol):
         """What is validated and kept."""
         ...
 
-    def __call__(self, batch: Batch) -> StepResult:
-        """Run forward on one domain-balanced batch."""
+    def __call__(self, batch: Batch, progress: float) -> StepResult:
+        """Run forward on one domain-balanced batch; ``progress`` is the fraction of all steps done."""
+        ...
+
+    def outer(self, batch: Batch, held_out: Batch, progress: float, learning_rate: float) -> dict[str, Tensor]:
+        """Leave gradients on the parameters of the stage's outer schedule only; called only where there is one."""
         ...
 
 
@@ -67,6 +73,7 @@ class Stage:
         validate: Scores the present model on the validation split.
         config: Hyperparameters.
         device: Where to run.
+        outer: When and how parameters apart from the inner loss are trained; None where there are none.
     """
 
     name: str
@@ -77,6 +84,7 @@ class Stage:
     validate: Callable[[], DomainScores]
     config: TrainingConfig
     device: Device
+    outer: OuterSchedule | None = None
 
     @property
     def total_steps(self) -> int:
@@ -97,7 +105,7 @@ def run_training(objective: Objective, stage: Stage, observer: Observer, *, resu
         Interrupted: A signal asked to stop; the state was saved first.
         HrkdError: The loss became NaN or infinite.
     """
-    optimizer = build_optimizer(objective.trainable, stage.config)
+    optimizer = build_optimizer(objective.trainable, stage.config, stage.outer)
     progress, best = _start(objective, stage, optimizer, resume=resume)
     observer.started(stage.name, progress.step, stage.total_steps)
     speed = _Speed()
@@ -106,6 +114,7 @@ def run_training(objective: Objective, stage: Stage, observer: Observer, *, resu
             batch = stage.examples.batch(stage.batches.indices(progress.step)).to(stage.device.device)
             report = _step(objective, stage, optimizer, batch, progress.step, speed)
             progress.step += 1
+            progress.graph.record(report)
             observer.step(report)
             if stage.config.is_evaluation(progress.step, stage.total_steps):
                 best = _evaluate(objective, stage, progress, best, observer)
@@ -137,12 +146,12 @@ def _step(
     speed: _Speed,
 ) -> StepReport:
     """Do one optimisation step and describe it."""
-    config = stage.config
+    config, done = stage.config, step / stage.total_steps
     learning_rate = config.learning_rate * learning_rate_factor(step, stage.total_steps, config.warmup_fraction)
     set_learning_rate(optimizer, learning_rate)
     objective.trainable.train()
     with stage.device.autocast():
-        result = objective(batch)
+        result = objective(batch, done)
     loss = result.loss.item()
     if not math.isfinite(loss):
         raise HrkdError(
@@ -154,9 +163,31 @@ def _step(
     nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    terms = {"loss": loss, **{name: value.item() for name, value in result.terms.items()}}
+    outer = _outer_step(objective, stage, optimizer, batch, step, learning_rate)
+    terms = {"loss": loss, **{name: value.item() for name, value in {**result.terms, **outer}.items()}}
     ratios = {} if result.domain_ratios is None else _by_level(result.domain_ratios)
-    return StepReport(step + 1, stage.total_steps, terms, learning_rate, speed.count(len(batch.labels)), ratios)
+    speed_now = speed.count(len(batch.labels))
+    history = [level.tolist() for level in result.hierarchical_ratios]
+    return StepReport(step + 1, stage.total_steps, terms, learning_rate, speed_now, ratios, history)
+
+
+def _outer_step(
+    objective: Objective,
+    stage: Stage,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    step: int,
+    learning_rate: float,
+) -> dict[str, Tensor]:
+    """Update the parameters of the outer schedule when it is their turn; AdamW passes over those without a gradient."""
+    if stage.outer is None or (step + 1) % stage.outer.every:
+        return {}
+    held_out = stage.examples.batch(stage.outer.batches.indices(step)).to(stage.device.device)
+    with stage.device.autocast():
+        terms = objective.outer(batch, held_out, step / stage.total_steps, learning_rate)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return terms
 
 
 def _evaluate(

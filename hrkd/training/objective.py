@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from hrkd.data.collate import Batch
-from hrkd.errors import RecipeError
-from hrkd.losses import LossTerms, combine_terms, imitation_terms, soft_cross_entropy
-from hrkd.models import ClassifierOutput, MultiDomainClassifier, Teacher
-from hrkd.models.layer_map import resolve_layer_map
-from hrkd.recipe import MethodConfig
+from hrkd.device import trained_attention
+from hrkd.losses import LossTerms, combine_terms, label_cross_entropy, soft_cross_entropy
+from hrkd.models import ClassifierOutput, Teacher
+from hrkd.recipe import GraphVariant, MethodConfig, TermWeights
 from hrkd.relation import build_graph, domain_prototypes
+from hrkd.training.imitation import Imitation
 from hrkd.training.loop import StepResult
+from hrkd.training.outer import outer_direction, outer_loss, ratio_gradient, ratio_surrogate, without_noise
+from hrkd.training.teacher_outputs import TeacherOutput, TeacherOutputs, Wanted
+
+
+class Comparison(NamedTuple):
+    """One batch, compared.
+
+    Attributes:
+        terms: All terms.
+        prototypes: P, (L+1, K, H); None where nothing is imitated in this phase.
+    """
+
+    terms: LossTerms
+    prototypes: Tensor | None
 
 
 class DistillationObjective:
     """The complete HRKD objective (method.md section 4) on one domain-balanced batch.
 
-    The teacher is frozen and in evaluation mode; student, projections and graph are one module, so that no parameter
-    can be left out of the optimizer.
+    Student, projections and graph are one module, so that no parameter can be left out of the optimizer. A term of
+    weight 0 is not computed, and without a term that needs the teacher it is not asked.
 
     Args:
-        teacher: Model to imitate.
+        teacher: Model to imitate; only its shape is used here.
         student: Model to train.
         config: Weights, temperature, graph and layer map.
 
@@ -30,78 +46,134 @@ class DistillationObjective:
         RecipeError: The layer map or the number of attention heads does not fit.
     """
 
-    def __init__(self, teacher: Teacher, student: MultiDomainClassifier, config: MethodConfig) -> None:
-        self.teacher = teacher.eval().requires_grad_(requires_grad=False)
+    def __init__(self, teacher: Teacher, student: Teacher, config: MethodConfig) -> None:
         self.model = student
         self.config = config
-        self.layer_map = resolve_layer_map(
-            config.layer_map, student.num_layers, teacher.num_layers, key="method.layer_map"
-        )
-        _check_heads(teacher, student)
-        levels = student.num_layers + 1
-        self.projections = nn.ModuleList(projection(student.hidden_size, teacher.hidden_size) for _ in range(levels))
-        self.graph = build_graph(config.graph, levels, student.num_domains, teacher.hidden_size)
-        self.trainable: nn.Module = nn.ModuleDict(
-            {"student": student, "projections": self.projections, "graph": self.graph}
+        self.outputs: TeacherOutputs | None = None
+        self.example_weights: Tensor | None = None
+        parts: dict[str, nn.Module] = {"student": student}
+        self.imitation = Imitation(teacher, student, config) if config.imitates else None
+        if self.imitation is not None:
+            self.graph = build_graph(config.graph, student.num_layers + 1, student.num_domains, teacher.hidden_size)
+            parts |= {"projections": self.imitation.projections, "graph": self.graph}
+        self.trainable: nn.Module = nn.ModuleDict(parts)
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """What has to be known of the teacher's answers; None for a student that learns from labels alone."""
+        if self.imitation is not None:
+            return self.imitation.wanted()
+        return Wanted((), hidden_states=False, attention=False) if self.config.weighs("prediction") else None
+
+    def listen(self, outputs: TeacherOutputs | None, example_weights: Tensor | None = None) -> None:
+        """Connect the teacher.
+
+        Args:
+            outputs: Answers batches with what :attr:`wanted` names.
+            example_weights: (n,) relative weights of the training texts in the imitation terms; equal when left out.
+        """
+        self.outputs = outputs
+        self.example_weights = example_weights
+
+    def __call__(self, batch: Batch, progress: float) -> StepResult:
+        """Run teacher and student once over all domains and compare them.
+
+        Args:
+            batch: B examples of each of the K domains, in domain order.
+            progress: Fraction of all steps done, in [0, 1): decides the phase.
+        """
+        weights = self.config.weights_at(progress)
+        terms, prototypes = self._compare(batch, self._ask(batch), weights)
+        if prototypes is None:
+            return StepResult(combine_terms(terms, torch.zeros_like(terms.hidden), weights), terms.means(weights))
+        output = self.graph(prototypes)
+        # The meta graph must not learn to make this loss small: it would favour the easiest domain.
+        trained_outside = self.config.graph.variant is GraphVariant.META
+        ratios = output.domain_ratios.detach() if trained_outside else output.domain_ratios
+        return StepResult(
+            combine_terms(terms, ratios, weights), terms.means(weights), ratios.detach(), output.hierarchical_ratios
         )
 
-    def __call__(self, batch: Batch) -> StepResult:
-        """Run teacher and student once over all domains and compare them."""
-        with torch.no_grad():
-            teacher = self._forward(self.teacher, batch, self.layer_map)
-        student = self._forward(self.model, batch, range(1, self.model.num_layers + 1))
-        projected = [project(state) for project, state in zip(self.projections, student.hidden_states, strict=True)]
+    def outer(self, batch: Batch, held_out: Batch, progress: float, learning_rate: float) -> dict[str, Tensor]:
+        """Leave gradients of the outer objective on the graph's parameters, and on nothing else.
+
+        Args:
+            batch: The batch of the step just done.
+            held_out: Another batch of all domains.
+            progress: As in :meth:`__call__`.
+            learning_rate: Of the step just done.
+
+        Returns:
+            Detached scalars for the log.
+        """
+        weights = self.config.weights_at(progress)
+        if not (weights.hidden or weights.attention):
+            return {}
+        answer = self._ask(batch)
+        with without_noise(self.model):
+            loss = outer_loss(self._prediction(held_out), self.config.graph.outer)
+            direction = outer_direction(loss, self.model)
+        seen: list[Tensor] = []
+
+        def imitation() -> Tensor:
+            terms, prototypes = self._compare(batch, answer, weights)
+            seen.extend([] if prototypes is None else [prototypes])
+            return terms.imitation(weights)
+
+        gradient = ratio_gradient(self.model, direction, imitation, learning_rate)
+        ratio_surrogate(gradient, self.graph(seen[-1]).domain_ratios).backward()
+        return {"outer": loss.detach()}
+
+    def _ask(self, batch: Batch) -> TeacherOutput | None:
+        return None if self.outputs is None else self.outputs(batch)
+
+    def _prediction(self, batch: Batch) -> Tensor:
+        """Return the prediction terms (K,) on a batch: what the meta graph is to improve."""
+        answer = self._ask(batch)
+        with trained_attention(batch.input_ids.device):
+            logits = self.model(batch.input_ids, batch.attention_mask, batch.domain_ids).logits
+        if answer is None:
+            return label_cross_entropy(logits, batch.labels, self.model.num_domains)
+        return soft_cross_entropy(logits, answer.logits, self.model.num_domains, self.config.temperature)
+
+    def _compare(self, batch: Batch, teacher: TeacherOutput | None, weights: TermWeights) -> Comparison:
+        """Run the student and compute every term that has a weight now."""
+        imitates = self.imitation is not None and bool(weights.hidden or weights.attention)
+        with trained_attention(batch.input_ids.device):
+            student: ClassifierOutput = self.model(
+                batch.input_ids,
+                batch.attention_mask,
+                batch.domain_ids,
+                hidden_states=imitates,
+                attention_layers=range(1, self.model.num_layers + 1) if weights.attention else (),
+            )
+        projected = self.imitation.project(student.hidden_states) if self.imitation and imitates else []
         with torch.autocast(batch.input_ids.device.type, enabled=False):
-            return self._compare(projected, student, teacher, batch)
+            terms = self._terms(batch, student, projected, teacher, weights)
+            num_domains = self.model.num_domains
+            prototypes = domain_prototypes(projected, batch.attention_mask, num_domains) if projected else None
+        return Comparison(terms, prototypes)
 
-    def _forward(self, model: Teacher, batch: Batch, layers: tuple[int, ...] | range) -> ClassifierOutput:
-        output: ClassifierOutput = model(
-            batch.input_ids, batch.attention_mask, batch.domain_ids, hidden_states=True, score_layers=layers
-        )
-        return output
-
-    def _compare(
-        self, projected: list[Tensor], student: ClassifierOutput, teacher: ClassifierOutput, batch: Batch
-    ) -> StepResult:
-        num_domains, mask = self.model.num_domains, batch.attention_mask
-        hidden, attention = imitation_terms(
-            projected,
-            [teacher.hidden_states[level] for level in (0, *self.layer_map)],
-            student.attention_scores,
-            teacher.attention_scores,
-            mask,
-            num_domains,
-        )
-        prediction = soft_cross_entropy(student.logits, teacher.logits, num_domains, self.config.temperature)
-        terms = LossTerms(hidden, attention, prediction)
-        ratios = self.graph(domain_prototypes(projected, mask, num_domains)).domain_ratios
-        loss = combine_terms(
-            terms,
-            ratios,
-            hidden_weight=self.config.hidden_weight,
-            prediction_weight=self.config.prediction_weight,
-        )
-        return StepResult(loss, terms.means(), ratios.detach())
-
-
-def projection(student_width: int, teacher_width: int) -> nn.Linear:
-    """Return the linear map from student to teacher width of one level, the identity at first where they are equal.
-
-    A student made of teacher layers starts close to the teacher; a random map would throw that away
-    (docs/decisions.md).
-    """
-    layer = nn.Linear(student_width, teacher_width)
-    if student_width == teacher_width:
-        nn.init.eye_(layer.weight)
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
-def _check_heads(teacher: Teacher, student: MultiDomainClassifier) -> None:
-    teacher_heads, student_heads = (model.encoder_config.num_attention_heads for model in (teacher, student))
-    if teacher_heads != student_heads:
-        raise RecipeError(
-            f"the student has {student_heads} attention heads, the teacher {teacher_heads}: "
-            "the attention term compares head by head",
-            hint=f"set `student.attention_heads: {teacher_heads}`",
-        )
+    def _terms(
+        self,
+        batch: Batch,
+        student: ClassifierOutput,
+        projected: list[Tensor],
+        teacher: TeacherOutput | None,
+        weights: TermWeights,
+    ) -> LossTerms:
+        config, num_domains, mask = self.config, self.model.num_domains, batch.attention_mask
+        example_weights = None if self.example_weights is None else self.example_weights[batch.indices]
+        nothing = torch.zeros(self.model.num_layers + 1, num_domains, device=mask.device)
+        hidden, attention, prediction, label = nothing, nothing, nothing[0], nothing[0]
+        if self.imitation is not None and teacher is not None:
+            if weights.hidden:
+                hidden = self.imitation.hidden(projected, teacher, mask, example_weights)
+            if weights.attention:
+                attention = self.imitation.attention(student, teacher, mask, example_weights)
+        if weights.prediction and teacher is not None:
+            prediction = soft_cross_entropy(student.logits, teacher.logits, num_domains, config.temperature)
+            prediction = prediction / student.logits.shape[-1] if config.average_classes else prediction
+        if weights.label:
+            label = label_cross_entropy(student.logits, batch.labels, num_domains)
+        return LossTerms(hidden, attention, prediction, label)

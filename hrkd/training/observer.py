@@ -20,6 +20,7 @@ class StepReport:
         learning_rate: Of this step.
         examples_per_second: Over this process's last steps.
         domain_ratios: Per level name (``level_0`` ...), R over domains; empty for a teacher.
+        hierarchical_ratios: Per level l >= 1 the compare-aggregate weights (K, l+1); empty without a hierarchy.
     """
 
     step: int
@@ -28,6 +29,7 @@ class StepReport:
     learning_rate: float
     examples_per_second: float
     domain_ratios: Mapping[str, list[float]] = field(default_factory=dict)
+    hierarchical_ratios: Sequence[list[list[float]]] = ()
 
 
 class Observer:

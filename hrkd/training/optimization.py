@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import nn
 
+from hrkd.data.batches import DomainBatches
 from hrkd.recipe import TrainingConfig
 
 
-def build_optimizer(trainable: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """Put every parameter that requires a gradient into exactly one of two groups: with and without weight decay.
+@dataclass(frozen=True, slots=True)
+class OuterSchedule:
+    """How a graph is trained beside the student.
 
-    Biases and layer-norm weights are not decayed (method.md section 4): they are the parameters of less than two
-    dimensions.
+    Attributes:
+        parameters: Of the graph; the inner loss gives them no gradient.
+        learning_rate: Constant.
+        every: Steps between two updates.
+        batches: Held-out batches, one for each step that updates.
     """
-    parameters = [parameter for parameter in trainable.parameters() if parameter.requires_grad]
-    groups = [
+
+    parameters: tuple[nn.Parameter, ...]
+    learning_rate: float
+    every: int
+    batches: DomainBatches
+
+
+def build_optimizer(
+    trainable: nn.Module, config: TrainingConfig, outer: OuterSchedule | None = None
+) -> torch.optim.AdamW:
+    """Put every parameter that requires a gradient into exactly one group.
+
+    There is one group with and one without weight decay, and one for the graph where that is trained apart. Biases and
+    layer-norm weights are not decayed (method.md section 4): they are the parameters of less than two dimensions.
+    """
+    apart = set() if outer is None else {id(parameter) for parameter in outer.parameters}
+    parameters = [p for p in trainable.parameters() if p.requires_grad and id(p) not in apart]
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
+    if outer is not None:
+        groups.append({"params": [*outer.parameters], "weight_decay": 0.0, "lr": outer.learning_rate, "constant": True})
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
@@ -34,6 +60,7 @@ def learning_rate_factor(step: int, total_steps: int, warmup_fraction: float) ->
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Give all groups one learning rate."""
+    """Give one learning rate to all groups but those that keep their own."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        if not group.get("constant"):
+            group["lr"] = learning_rate

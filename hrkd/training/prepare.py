@@ -12,7 +12,7 @@ from hrkd.data.dataset import DomainDataset
 from hrkd.device import Device
 from hrkd.evaluation import predict_logits, score
 from hrkd.metrics import DomainScores
-from hrkd.models import ClassifierConfig, MultiDomainClassifier, Teacher
+from hrkd.models import ClassifierConfig, Teacher
 from hrkd.recipe import TrainingConfig
 from hrkd.run_folder import RunFolder
 from hrkd.training.loop import Stage
@@ -32,7 +32,7 @@ class PreparedData:
         name: str,
         input_hash: str,
         run: RunFolder,
-        model: MultiDomainClassifier,
+        model: Teacher,
         config: TrainingConfig,
         device: Device,
         seed: int,

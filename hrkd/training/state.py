@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hrkd.artifact import new_folder, read_json, write_json
 from hrkd.errors import CheckpointError, first_line
 from hrkd.tensors import load_tensors, save_tensors
+from hrkd.training.graph_history import GraphHistory
 
 TENSORS = "state.safetensors"
 PROGRESS = "progress.json"
@@ -29,6 +30,7 @@ class Progress:
         best_step: Step after which it was reached.
         best_domains: Validation accuracy per domain at that step.
         history: ``[step, average]`` of every evaluation.
+        graph: The domain ratios so far.
     """
 
     input_hash: str
@@ -37,6 +39,7 @@ class Progress:
     best_step: int = 0
     best_domains: dict[str, float] = field(default_factory=dict)
     history: list[tuple[int, float]] = field(default_factory=list)
+    graph: GraphHistory = field(default_factory=GraphHistory)
 
 
 def save_state(
@@ -70,7 +73,8 @@ def find_state(folder: Path, input_hash: str) -> Path | None:
 
 def read_progress(state: Path) -> Progress:
     """Read the progress of a saved state."""
-    return Progress(**read_json(state / PROGRESS))
+    value = read_json(state / PROGRESS)
+    return Progress(**value | {"graph": GraphHistory.restored(value.get("graph"))})
 
 
 def load_state(state: Path, trainable: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

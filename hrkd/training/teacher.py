@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
@@ -42,12 +42,16 @@ class TeacherObjective:
         self.model = model
         self.trainable: nn.Module = model
 
-    def __call__(self, batch: Batch) -> StepResult:
-        """Classify one domain-balanced batch."""
+    def __call__(self, batch: Batch, progress: float) -> StepResult:
+        """Classify one domain-balanced batch; nothing changes with ``progress``."""
         logits = self.model(batch.input_ids, batch.attention_mask, batch.domain_ids).logits.float()
         per_example = F.cross_entropy(logits, batch.labels, reduction="none")
         per_domain = per_example.unflatten(0, (self.model.num_domains, -1)).mean(dim=1)
         return StepResult(per_domain.sum(), {"cross_entropy": per_domain.mean().detach()})
+
+    def outer(self, batch: Batch, held_out: Batch, progress: float, learning_rate: float) -> dict[str, Tensor]:
+        """Refuse: a teacher has no outer schedule."""
+        raise NotImplementedError("a teacher has nothing that is trained apart")
 
 
 def train_teacher(

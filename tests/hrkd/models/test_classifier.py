@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 from hrkd.errors import CheckpointError, RecipeError
 from hrkd.model_folder import WEIGHTS
 from hrkd.models import ClassifierConfig, MultiDomainClassifier, load_classifier, load_tokenizer, save_classifier
-from hrkd.models.attention_scores import record_attention_scores
-from hrkd.models.encoder import build_encoder, load_encoder, read_config
+from hrkd.models.encoder import load_encoder
 
 TEXTS = ["the film was very good", "bad", "the price is awful and the phone is broken"]
 CONFIG = ClassifierConfig(("books", "films"), ("neg", "pos"), 32, separator_id=3)
@@ -43,25 +42,6 @@ def test_unknown_domain_averages_probabilities(model: MultiDomainClassifier, inp
     probabilities = [model(*inputs, torch.full((3,), domain)).logits.softmax(-1) for domain in (0, 1)]
     unknown = model(*inputs, torch.full((3,), -1)).logits.softmax(-1)
     torch.testing.assert_close(unknown, (probabilities[0] + probabilities[1]) / 2)
-
-
-def test_attention_scores_give_the_models_own_attention(tiny_encoder: Path, inputs: tuple[torch.Tensor, ...]) -> None:
-    """Scores of the wrong layer, unscaled, or with mixed-up heads still look like scores."""
-    encoder = build_encoder(read_config(tiny_encoder), attention="eager").eval()
-    input_ids, attention_mask = inputs
-    with record_attention_scores(encoder, [2, 4]) as scores:
-        output = encoder(input_ids=input_ids, attention_mask=attention_mask, output_attentions=True)
-    blocked = (1 - attention_mask)[:, None, None, :].bool()
-    for layer, layer_scores in zip((2, 4), scores, strict=True):
-        expected = output.attentions[layer - 1]
-        torch.testing.assert_close(layer_scores.masked_fill(blocked, -1e9).softmax(-1), expected)
-
-
-def test_no_hook_stays_behind(model: MultiDomainClassifier, inputs: tuple[torch.Tensor, ...]) -> None:
-    """Hooks that pile up slow every later step down and keep its activations alive."""
-    for _ in range(2):
-        model(*inputs, torch.zeros(3, dtype=torch.long), score_layers=(1, 2))
-    assert sum(len(module._forward_hooks) for module in model.modules()) == 0
 
 
 def test_token_types_follow_the_separator(tiny_encoder: Path) -> None:

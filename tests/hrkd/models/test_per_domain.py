@@ -94,18 +94,21 @@ class TestAnswers:
         torch.testing.assert_close(reordered(*inputs).logits, teacher(*inputs).logits)
 
     @torch.no_grad()
-    def test_hidden_states_and_scores_are_the_members(
+    def test_hidden_states_and_attention_are_the_members(
         self, teacher: PerDomainClassifier, inputs: tuple[torch.Tensor, ...]
     ) -> None:
         """The student imitates these; a row of another text is imitated just as readily."""
         ids, mask, domains = inputs
-        output = teacher(*inputs, hidden_states=True, score_layers=(2, 4))
-        assert (len(output.hidden_states), len(output.attention_scores)) == (teacher.num_layers + 1, 2)
+        output = teacher(*inputs, hidden_states=True, attention_layers=(2, 4))
+        assert (len(output.hidden_states), len(output.attention)) == (teacher.num_layers + 1, 2)
         for row, domain in enumerate(DOMAIN_IDS):
             one = slice(row, row + 1)
-            own = teacher.members[domain](ids[one], mask[one], domains[one], hidden_states=True, score_layers=(2, 4))
+            own = teacher.members[domain](
+                ids[one], mask[one], domains[one], hidden_states=True, attention_layers=(2, 4)
+            )
             for joined, expected in zip(
-                (*output.hidden_states, *output.attention_scores), (*own.hidden_states, *own.attention_scores)
+                (*output.hidden_states, *output.attention[0], *output.attention[1]),
+                (*own.hidden_states, *own.attention[0], *own.attention[1]),
             ):
                 torch.testing.assert_close(joined[one], expected)
 

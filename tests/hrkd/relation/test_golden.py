@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from hrkd.losses import LossTerms, combine_terms, imitation_terms, soft_cross_entropy
-from hrkd.relation import ReferenceGraph, domain_prototypes
+from hrkd.losses import LossTerms, attention_error, combine_terms, hidden_error, soft_cross_entropy
+from hrkd.recipe import GraphConfig, GraphVariant, TermWeights
+from hrkd.relation import build_graph, domain_prototypes
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 DOMAINS, BATCH, TOKENS, WIDTH, STUDENT_LAYERS, TEACHER_LAYERS, CLASSES = 4, 3, 7, 16, 3, 6, 3
@@ -25,7 +26,9 @@ class Golden:
 
     def __init__(self, case: str) -> None:
         self.arrays = dict(np.load(GOLDEN / f"hrkd_{case}.npz"))
-        self.graph = ReferenceGraph(LEVELS, DOMAINS, WIDTH, hierarchy=case != "no_hierarchy").double().eval()
+        self.with_hierarchy = case != "no_hierarchy"
+        config = GraphConfig(variant=GraphVariant.REFERENCE, hierarchy=self.with_hierarchy)
+        self.graph = build_graph(config, LEVELS, DOMAINS, WIDTH).double().eval()
         self.graph.load_state_dict(self.graph_state())
         self.graph.requires_grad_(requires_grad=True)
         self.student = [
@@ -39,7 +42,7 @@ class Golden:
     def graph_state(self) -> dict[str, Tensor]:
         """Map the released parameter names to ours; `a` stacks the source half over the neighbour half."""
         state = {}
-        if self.graph.hierarchy is not None:
+        if self.with_hierarchy:
             state["hierarchy.reference_weight"] = self.tensor("graph.w_attn_1")
             state["hierarchy.compare_weight"] = self.tensor("graph.w_attn_2")
         for level in range(LEVELS):
@@ -69,23 +72,26 @@ class Golden:
         every_token = torch.ones(DOMAINS * BATCH, TOKENS)
         states = [self.level("student", "hidden_states", level) for level in range(LEVELS)]
         step = TEACHER_LAYERS // STUDENT_LAYERS
-        hidden, attention = imitation_terms(
-            states,
-            [self.level("teacher", "hidden_states", step * level) for level in range(LEVELS)],
-            [self.level("student", "attention_scores", layer) for layer in range(STUDENT_LAYERS)],
-            [self.level("teacher", "attention_scores", step * layer + step - 1) for layer in range(STUDENT_LAYERS)],
-            every_token,
-            DOMAINS,
+        hidden = torch.stack(
+            [
+                hidden_error(state, self.level("teacher", "hidden_states", step * level), every_token, DOMAINS)
+                for level, state in enumerate(states)
+            ]
         )
+        scores = [
+            (self.level("student", "attention_scores", layer), self.level("teacher", "attention_scores", mapped))
+            for layer, mapped in enumerate(range(step - 1, TEACHER_LAYERS, step))
+        ]
+        errors = [attention_error(student, teacher, every_token, DOMAINS) for student, teacher in scores]
+        attention = torch.stack([torch.zeros_like(hidden[0]), *errors])
         logits = torch.cat([self.student[domain]["logits"] for domain in range(DOMAINS)])
         targets = torch.cat([self.tensor(f"teacher.{domain}.logits") for domain in range(DOMAINS)])
         prediction = soft_cross_entropy(logits, targets, DOMAINS) / CLASSES  # the released mean runs over classes too
         output = self.graph(domain_prototypes(states, every_token, DOMAINS))
         if not with_graph:  # released: neither kind of term is divided by K
             return hidden.sum() + attention.sum() + prediction.sum(), output.domain_ratios, ()
-        loss = combine_terms(
-            LossTerms(hidden, attention, prediction), output.domain_ratios, hidden_weight=1.0, prediction_weight=1.0
-        )
+        terms = LossTerms(hidden, attention, prediction, label=torch.zeros_like(prediction))
+        loss = combine_terms(terms, output.domain_ratios, TermWeights(1.0, 1.0, 1.0, 0.0))
         return loss, output.domain_ratios, output.hierarchical_ratios
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from hrkd.models.encoder import load_encoder
 from hrkd.models.student import build_student
 from hrkd.recipe import GraphVariant, MethodConfig, StudentConfig, TrainingConfig
 from hrkd.training.objective import DistillationObjective
-from hrkd.training.optimization import build_optimizer, learning_rate_factor
+from hrkd.training.optimization import OuterSchedule, build_optimizer, learning_rate_factor, set_learning_rate
+from hrkd.training.teacher_outputs import LiveTeacher, Wanted
 
 CONFIG = ClassifierConfig(("books", "films", "phones"), ("neg", "pos"), 24, separator_id=3)
 
@@ -33,25 +35,38 @@ def make_batch(padding: int = 0) -> Batch:
         attention_mask=nn.functional.pad(mask, (0, padding)),
         domain_ids=torch.tensor([0, 0, 1, 1, 2, 2]),
         labels=torch.tensor([0, 1, 0, 1, 1, 0]),
+        indices=torch.arange(6),
     )
 
 
-def make_objective(tiny_encoder: Path, **method: object) -> DistillationObjective:
+def make_objective(tiny_encoder: Path, student: StudentConfig | None = None, **method: object) -> DistillationObjective:
+    """All terms on, connected to a live teacher."""
     torch.manual_seed(0)
     teacher = MultiDomainClassifier(load_encoder(str(tiny_encoder)), CONFIG)
-    student = build_student(teacher, StudentConfig(layers=2))
-    return DistillationObjective(teacher, student, MethodConfig(**method))  # type: ignore[arg-type]
+    weights = {"hidden_weight": 1.0, "attention_weight": 1.0, "label_weight": 1.0}
+    config = MethodConfig.model_validate({**weights, **method})
+    objective = DistillationObjective(teacher, build_student(teacher, student or StudentConfig(layers=2)), config)
+    if objective.wanted is not None:
+        objective.listen(LiveTeacher(teacher, objective.wanted))
+    return objective
+
+
+def outer_schedule_of(objective: DistillationObjective) -> OuterSchedule | None:
+    """As `hrkd.training.connect` makes it, without batches."""
+    if objective.config.graph.variant is not GraphVariant.META:
+        return None
+    return OuterSchedule(tuple(objective.graph.parameters()), 0.5, 1, batches=None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("graph", list(GraphVariant))
 def test_every_trainable_parameter_is_in_exactly_one_group(tiny_encoder: Path, graph: GraphVariant) -> None:
     """The released code forgot its graph: it ran for years at random weights, and nothing failed."""
     objective = make_objective(tiny_encoder, graph=graph)
-    optimizer = build_optimizer(objective.trainable, TrainingConfig())
+    optimizer = build_optimizer(objective.trainable, TrainingConfig(), outer_schedule_of(objective))
     grouped = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     expected = [
         id(parameter)
-        for module in (objective.model, objective.projections, objective.graph)
+        for module in (objective.model, objective.trainable.projections, objective.graph)
         for parameter in module.parameters()
         if parameter.requires_grad
     ]
@@ -72,16 +87,17 @@ def test_biases_and_norms_are_not_decayed(tiny_encoder: Path) -> None:
 
 def test_one_step_moves_every_trainable_parameter_and_nothing_of_the_teacher(tiny_encoder: Path) -> None:
     """A teacher that drifts, or a part without gradient, leaves the loss curve looking fine."""
-    objective = make_objective(tiny_encoder, hidden_weight=1.0)
-    teacher_before = {name: value.clone() for name, value in objective.teacher.state_dict().items()}
+    objective = make_objective(tiny_encoder)
+    teacher = objective.outputs.model
+    teacher_before = {name: value.clone() for name, value in teacher.state_dict().items()}
     before = {name: parameter.detach().clone() for name, parameter in objective.trainable.named_parameters()}
     optimizer = build_optimizer(objective.trainable, TrainingConfig(learning_rate=1e-2))
     objective.trainable.train()
-    objective(make_batch()).loss.backward()
-    assert objective.teacher.training is False
-    assert all(parameter.grad is None for parameter in objective.teacher.parameters())
+    objective(make_batch(), 0.0).loss.backward()
+    assert teacher.training is False
+    assert all(parameter.grad is None for parameter in teacher.parameters())
     optimizer.step()
-    for name, value in objective.teacher.state_dict().items():
+    for name, value in teacher.state_dict().items():
         assert torch.equal(value, teacher_before[name]), name
     for name, parameter in objective.trainable.named_parameters():
         assert not torch.equal(parameter, before[name]), name
@@ -90,9 +106,9 @@ def test_one_step_moves_every_trainable_parameter_and_nothing_of_the_teacher(tin
 @pytest.mark.parametrize("graph", list(GraphVariant))
 def test_padding_does_not_change_the_whole_objective(tiny_encoder: Path, graph: GraphVariant) -> None:
     """Each term may be right alone while the model's own mask is not: the sum over a longer batch must be equal."""
-    objective = make_objective(tiny_encoder, graph=graph, hidden_weight=1.0)
+    objective = make_objective(tiny_encoder, graph=graph)
     objective.trainable.eval()
-    short, long = objective(make_batch()), objective(make_batch(padding=9))
+    short, long = objective(make_batch(), 0.0), objective(make_batch(padding=9), 0.0)
     torch.testing.assert_close(short.loss, long.loss, rtol=1e-5, atol=1e-5)
     for name, value in short.terms.items():
         torch.testing.assert_close(value, long.terms[name], rtol=1e-5, atol=1e-5)
@@ -100,23 +116,95 @@ def test_padding_does_not_change_the_whole_objective(tiny_encoder: Path, graph: 
 
 def test_a_student_equal_to_its_teacher_has_no_imitation_error(tiny_encoder: Path) -> None:
     """A layer map shifted by one compares with the wrong layer and never reaches zero."""
-    torch.manual_seed(0)
-    teacher = MultiDomainClassifier(load_encoder(str(tiny_encoder)), CONFIG)
-    student = build_student(teacher, StudentConfig(layers=4))
-    objective = DistillationObjective(teacher, student, MethodConfig())
+    objective = make_objective(tiny_encoder, StudentConfig(layers=4))
     objective.trainable.eval()
-    terms = objective(make_batch()).terms
-    for name in ("embedding", "hidden", "attention"):
+    terms = objective(make_batch(), 0.0).terms
+    for name in ("hidden", "attention"):
         torch.testing.assert_close(terms[name], torch.zeros(()), rtol=0.0, atol=1e-9)
 
 
 def test_other_numbers_of_heads_are_refused(tiny_encoder: Path) -> None:
     """Found before training, with the key that mends it."""
-    teacher = MultiDomainClassifier(load_encoder(str(tiny_encoder)), CONFIG)
-    student = build_student(teacher, StudentConfig(layers=2, attention_heads=2))
+    fewer = StudentConfig(layers=2, attention_heads=2)
     with pytest.raises(RecipeError, match="2 attention heads, the teacher 4") as caught:
-        DistillationObjective(teacher, student, MethodConfig())
-    assert caught.value.hint == "set `student.attention_heads: 4`"
+        make_objective(tiny_encoder, fewer)
+    assert caught.value.hint == "set `method.attention: relations`, or `student.attention_heads: 4`"
+    make_objective(tiny_encoder, fewer, attention_weight=0.0)
+    with pytest.raises(RecipeError, match="not a multiple of 3 relation heads"):
+        make_objective(tiny_encoder, fewer, attention="relations", relation_heads=3)
+
+
+def test_relations_train_a_student_of_another_width_and_number_of_heads(tiny_encoder: Path) -> None:
+    """Student heads and teacher heads have other meanings; the relations of both must still meet."""
+    shape = StudentConfig(layers=2, hidden_size=24, attention_heads=3, init="random")
+    objective = make_objective(tiny_encoder, shape, attention="relations", relation_heads=4)
+    result = objective(make_batch(), 0.0)
+    result.loss.backward()
+    assert result.terms["attention"] > 0
+    assert all(parameter.grad is not None for parameter in objective.trainable.projections.parameters())
+
+
+def test_the_outer_step_moves_the_graph_and_nothing_else(tiny_encoder: Path) -> None:
+    """A graph trained on the inner loss favours the easiest domain; a student trained on the outer one cheats."""
+    objective = make_objective(tiny_encoder, graph="meta")
+    batch, held_out = make_batch(), make_batch(padding=2)
+    objective.trainable.train()
+    objective(batch, 0.0).loss.backward()
+    assert all(parameter.grad is None for parameter in objective.graph.parameters())
+    objective.trainable.zero_grad(set_to_none=True)
+    before = {name: parameter.detach().clone() for name, parameter in objective.trainable.named_parameters()}
+    objective.outer(batch, held_out, 0.0, 1e-3)
+    optimizer = build_optimizer(objective.trainable, TrainingConfig(), outer_schedule_of(objective))
+    optimizer.step()
+    moved = {
+        name for name, parameter in objective.trainable.named_parameters() if not torch.equal(parameter, before[name])
+    }
+    assert moved
+    assert all(name.startswith("graph.") for name in moved)
+
+
+def test_the_graphs_learning_rate_does_not_follow_the_schedule(tiny_encoder: Path) -> None:
+    """The warm-up of the student would stop the graph just when the domains differ most."""
+    objective = make_objective(tiny_encoder, graph="meta")
+    optimizer = build_optimizer(objective.trainable, TrainingConfig(), outer_schedule_of(objective))
+    set_learning_rate(optimizer, 1e-9)
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-9, 1e-9, 0.5]
+
+
+def test_a_term_without_weight_is_not_computed_and_the_teacher_not_asked(tiny_encoder: Path) -> None:
+    """Fine-tuning that runs its teacher costs twice as much as the baseline it is to be."""
+    fine_tuning = make_objective(tiny_encoder, preset="fine_tune", hidden_weight=0.0, attention_weight=0.0)
+    assert fine_tuning.wanted is None
+    assert fine_tuning.outputs is None
+    result = fine_tuning(make_batch(), 0.0)
+    assert set(result.terms) == {"label"}
+    assert result.domain_ratios is None
+    logits_only = make_objective(tiny_encoder, hidden_weight=0.0, attention_weight=0.0)
+    assert logits_only.wanted == Wanted((), hidden_states=False, attention=False)
+    assert set(logits_only.trainable.children()) == {logits_only.model}
+
+
+def test_phases_switch_terms_at_their_fractions(tiny_encoder: Path) -> None:
+    """A phase that starts a step late or never is a loss of another method under the same name."""
+    phases = [{"until": 0.5, "prediction_weight": 0.0, "label_weight": 0.0}, {"until": 1.0, "hidden_weight": 0.0}]
+    objective = make_objective(tiny_encoder, phases=phases, attention_weight=0.0)
+    for progress, expected in ((0.0, {"hidden"}), (0.49, {"hidden"}), (0.5, {"prediction", "label"})):
+        assert set(objective(make_batch(), progress).terms) == expected
+
+
+def test_example_weights_are_looked_up_by_position_in_the_split(tiny_encoder: Path) -> None:
+    """Weights taken by position in the batch belong to other texts."""
+    objective = make_objective(tiny_encoder)
+    objective.trainable.eval()
+    batch = replace(make_batch(), indices=torch.tensor([5, 4, 3, 2, 1, 0]))
+    objective.example_weights = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0, 1.0])
+    chosen = objective(batch, 0.0).terms
+    halves = make_batch()
+    rows = torch.tensor([0, 2, 4])
+    objective.example_weights = None
+    alone = objective(Batch(*(getattr(halves, f.name)[rows] for f in fields(Batch))), 0.0).terms
+    for name in ("hidden", "attention"):
+        torch.testing.assert_close(chosen[name], alone[name])
 
 
 def test_learning_rate_rises_then_falls_to_zero() -> None:

@@ -1,0 +1,101 @@
+"""Around an objective: the two tokenizers, where the teacher's answers come from, and what trains the graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from transformers import PreTrainedTokenizerFast
+
+from hrkd.artifact import folder_hash
+from hrkd.data.batches import DomainBatches
+from hrkd.data.collate import Collator
+from hrkd.device import Device
+from hrkd.models import Teacher, load_tokenizer
+from hrkd.recipe import ExampleWeights, GraphVariant, Recipe
+from hrkd.training.example_weights import meta_kd_weights
+from hrkd.training.objective import DistillationObjective
+from hrkd.training.observer import Observer
+from hrkd.training.optimization import OuterSchedule
+from hrkd.training.prepare import PreparedData
+from hrkd.training.teacher_cache import cached_teacher
+from hrkd.training.teacher_outputs import LiveTeacher
+
+CACHE = ".teacher_outputs"
+"""Folder beside a teacher, shared by all students distilled from it."""
+_OUTER_SEED = 1_000_003  # the held-out batches follow another order than the batches of the same step
+
+
+class Readers(NamedTuple):
+    """The tokenizers of teacher and student; one and the same unless the recipe says otherwise."""
+
+    teacher: PreTrainedTokenizerFast
+    student: PreTrainedTokenizerFast
+
+    @classmethod
+    def of(cls, recipe: Recipe, teacher_folder: Path) -> Self:
+        """Load both."""
+        teacher = load_tokenizer(teacher_folder)
+        own = recipe.student.own_tokenizer
+        return cls(teacher, load_tokenizer(str(recipe.student.checkpoint)) if own else teacher)
+
+
+def connect_teacher(
+    objective: DistillationObjective,
+    teacher: Teacher,
+    teacher_folder: Path,
+    recipe: Recipe,
+    data: PreparedData,
+    readers: Readers,
+    device: Device,
+    observer: Observer,
+) -> None:
+    """Let the objective ask the teacher: for every batch, or once for all texts where the recipe says so.
+
+    A student that reads other tokens can only be answered from a cache, which is made from the teacher's own tokens.
+
+    Args:
+        objective: Not connected yet.
+        teacher: On ``device``.
+        teacher_folder: Where it came from; caches stand beside it.
+        recipe: Sections ``student``, ``method`` and ``training`` decide.
+        data: As the student reads them.
+        readers: Both tokenizers.
+        device: Where to run, and in which number format.
+        observer: Told what takes long.
+    """
+    wanted = objective.wanted
+    if wanted is None:
+        return
+    separate = recipe.student.own_tokenizer
+    train = Collator(readers.teacher, teacher.config.max_length).encode(data.dataset.train) if separate else data.train
+    weights = None
+    if recipe.method.example_weights is ExampleWeights.META_KD:
+        observer.message("weighing the training texts by the teacher's features")
+        weights = meta_kd_weights(teacher, train, device).to(device.device)
+    if not (separate or recipe.training.cache_teacher):
+        objective.listen(LiveTeacher(teacher, wanted), weights)
+        return
+    root = teacher_folder.parent / CACHE
+    cache = cached_teacher(teacher, folder_hash(teacher_folder), wanted, train, device, root, observer)
+    objective.listen(cache, weights)
+
+
+def outer_schedule(objective: DistillationObjective, recipe: Recipe, data: PreparedData) -> OuterSchedule | None:
+    """Return how the graph is trained beside the student; None for a graph without training of its own."""
+    config = recipe.method.graph
+    if config.variant is not GraphVariant.META or objective.imitation is None:
+        return None
+    num_domains = len(data.dataset.domain_names)
+    return OuterSchedule(
+        parameters=tuple(objective.graph.parameters()),
+        learning_rate=config.learning_rate,
+        every=config.update_every,
+        batches=DomainBatches(
+            data.dataset.train,
+            data.train.lengths,
+            recipe.training.batch_size,
+            num_domains,
+            recipe.seed + _OUTER_SEED,
+        ),
+    )

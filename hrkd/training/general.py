@@ -1,0 +1,182 @@
+"""Task-agnostic distillation: before the task, the fresh student imitates the pretrained encoder on plain texts.
+
+TinyBERT's first stage (arXiv 1909.10351, section 3.2), with this project's imitation terms. A student whose weights
+were copied or pruned has lost what the missing layers did; texts without labels give it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from hrkd import __version__
+from hrkd.artifact import StageRecord, hash_of
+from hrkd.data.batches import DomainBatches
+from hrkd.data.collate import Collator, TokenizedExamples
+from hrkd.data.dataset import DomainDataset, Examples
+from hrkd.device import Device, choose_device
+from hrkd.errors import DataError, RecipeError
+from hrkd.evaluation import EVALUATION_BATCH
+from hrkd.losses import NO_LABEL, hidden_error
+from hrkd.metrics import DomainScores
+from hrkd.models import ClassifierConfig, MultiDomainClassifier, Teacher, load_classifier, save_classifier
+from hrkd.models.encoder import load_encoder
+from hrkd.models.student import build_student
+from hrkd.recipe import GeneralConfig, HiddenDistance, MethodConfig, Recipe
+from hrkd.run_folder import RunFolder
+from hrkd.training.loop import Stage, run_training
+from hrkd.training.objective import DistillationObjective
+from hrkd.training.observer import Observer
+from hrkd.training.stage import finished_before, write_stage
+from hrkd.training.teacher_outputs import LiveTeacher
+
+STAGE = "general"
+HELD_OUT = 1000
+"""Texts on which progress is measured; a tenth of the texts where there are fewer than ten times as many."""
+METHOD = MethodConfig(hidden=HiddenDistance.NORMALIZED, hidden_weight=1.0, attention_weight=0.0, prediction_weight=0.0)
+
+
+def distil_general(
+    recipe: Recipe,
+    config: GeneralConfig,
+    run: RunFolder,
+    teacher: Teacher,
+    dataset: DomainDataset,
+    tokenizer: PreTrainedTokenizerFast,
+    observer: Observer,
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> MultiDomainClassifier:
+    """Return a student of the recipe's shape whose encoder imitates the pretrained one; kept in ``run.root/general``.
+
+    Args:
+        recipe: Sections ``data``, ``teacher`` and ``student`` decide.
+        config: ``recipe.student.general``.
+        run: Locked by the caller.
+        teacher: Imitated itself where the recipe names no pretrained ``teacher.base``.
+        dataset: Whose training texts are used where the recipe names none.
+        tokenizer: The teacher's.
+        observer: Told about progress.
+        resume: Whether to go on from a checkpoint.
+        overwrite: Whether a result of other inputs may be replaced.
+
+    Raises:
+        DataError: The file of texts cannot be read, or holds too few.
+        RecipeError: The teacher is one classifier per domain and there is no base.
+    """
+    texts = _texts(config, dataset)
+    input_hash = hash_of(
+        {"hrkd": __version__, "recipe": recipe.section_hash("data", "teacher", "student"), "texts": hash_of(texts)}
+    )
+    folder = run.root / STAGE
+    if finished_before(folder, input_hash, observer, overwrite=overwrite) is None:
+        names = ClassifierConfig(("general",), dataset.label_names, recipe.data.max_length)
+        imitated = _imitated(recipe, teacher, names)
+        student = build_student(imitated, recipe.student.model_copy(update={"per_domain": False}), tokenizer)
+        _train(recipe, config, run, imitated, student, tokenizer, texts, input_hash, observer, resume=resume)
+    return load_classifier(folder)
+
+
+def _train(
+    recipe: Recipe,
+    config: GeneralConfig,
+    run: RunFolder,
+    teacher: MultiDomainClassifier,
+    student: Teacher,
+    tokenizer: PreTrainedTokenizerFast,
+    texts: list[str],
+    input_hash: str,
+    observer: Observer,
+    *,
+    resume: bool,
+) -> StageRecord:
+    torch.manual_seed(recipe.seed)
+    device = choose_device(config.precision)
+    objective = DistillationObjective(teacher.to(device.device), student, METHOD)
+    objective.trainable.to(device.device)
+    assert objective.wanted is not None  # noqa: S101  (METHOD imitates)
+    objective.listen(LiveTeacher(teacher, objective.wanted))
+    held_out = min(HELD_OUT, len(texts) // 10)
+    encoded = [Collator(tokenizer, recipe.data.max_length).encode(part) for part in _split(texts, held_out)]
+    stage = Stage(
+        name=STAGE,
+        input_hash=input_hash,
+        state_folder=run.training_state(STAGE),
+        examples=encoded[0],
+        batches=DomainBatches(_unlabelled(texts[held_out:]), encoded[0].lengths, config.batch_size, 1, recipe.seed),
+        validate=lambda: mean_correlation(objective, encoded[1], device),
+        config=config,
+        device=device,
+    )
+    progress = run_training(objective, stage, observer, resume=resume)
+
+    def write(folder: Path) -> Mapping[str, Any]:
+        save_classifier(student, tokenizer, folder)
+        return {"texts": len(texts), "history": progress.history, "correlation": progress.best_score}
+
+    return write_stage(run, STAGE, input_hash, write, observer)
+
+
+@torch.no_grad()
+def mean_correlation(objective: DistillationObjective, texts: TokenizedExamples, device: Device) -> DomainScores:
+    """Return the mean correlation of projected student and teacher states over levels and tokens of unseen texts.
+
+    After a layer norm the mean squared error of two states is 2 - 2 * correlation.
+    """
+    imitation, outputs = objective.imitation, objective.outputs
+    assert imitation is not None and outputs is not None  # noqa: S101, PT018  (METHOD imitates)
+    errors, tokens = [], []
+    for _, batch in texts.iterate_in_order(EVALUATION_BATCH):
+        moved = batch.to(device.device)
+        with device.autocast():
+            answer = outputs(moved)
+            own = objective.model(moved.input_ids, moved.attention_mask, moved.domain_ids, hidden_states=True)
+            projected = imitation.project(own.hidden_states)
+        pairs = zip(projected, answer.hidden_states, strict=True)
+        error = [hidden_error(*pair, moved.attention_mask, 1, normalize=True).item() for pair in pairs]
+        errors.append(float(np.mean(error)))
+        tokens.append(int(moved.attention_mask.sum()))
+    return DomainScores({"general": 1.0 - float(np.average(errors, weights=tokens)) / 2.0})
+
+
+def _imitated(recipe: Recipe, teacher: Teacher, names: ClassifierConfig) -> MultiDomainClassifier:
+    if recipe.teacher.base is not None:
+        encoder = load_encoder(recipe.teacher.base, trust_remote_code=recipe.teacher.trust_remote_code)
+        return MultiDomainClassifier(encoder, names)
+    if isinstance(teacher, MultiDomainClassifier):
+        return MultiDomainClassifier(teacher.encoder, names)
+    raise RecipeError(
+        "a teacher of one classifier per domain has no encoder that a general student could imitate",
+        hint="remove `student.general`",
+    )
+
+
+def _texts(config: GeneralConfig, dataset: DomainDataset) -> list[str]:
+    """Return the texts in a seeded order, without copies."""
+    if config.texts is None:
+        found = [*dataset.train.texts, *(dataset.train.text_pairs or ())]
+    else:
+        try:
+            found = Path(config.texts).expanduser().read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"`student.general.texts` {config.texts} cannot be read: {error}") from error
+    distinct = list(dict.fromkeys(text for text in found if text.strip()))
+    if len(distinct) < 20:
+        raise DataError(f"`student.general` has {len(distinct)} texts; it needs at least 20")
+    order = np.random.default_rng(0).permutation(len(distinct))
+    return [distinct[index] for index in order]
+
+
+def _split(texts: list[str], held_out: int) -> list[Examples]:
+    return [_unlabelled(texts[held_out:]), _unlabelled(texts[:held_out])]
+
+
+def _unlabelled(texts: list[str]) -> Examples:
+    nothing = np.zeros(len(texts), dtype=np.int64)
+    return Examples(tuple(texts), None, nothing + NO_LABEL, nothing)
