@@ -22,7 +22,7 @@ from paper.plan import PLAN, TEACHER, Job, Plan, Wanted, job, jobs, read_plan, w
 from paper.provenance import changes, described, read_commit
 
 WORK = Path("runs") / "paper"
-PATIENCE = 10.0
+PATIENCE = 2.0
 """Seconds to wait for another process that may only be checking a teacher, and not training it."""
 
 

@@ -167,6 +167,17 @@ def test_a_heads_importance_is_that_of_its_whole_map() -> None:
     assert head_importance(value, output).tolist() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("name", PRUNABLE)
+def test_every_family_gets_narrower(name: str) -> None:
+    """A part that only one family has is forgotten: a projection, an embedding as wide as the layers."""
+    teacher = family_teacher(name)
+    narrow = pruned(teacher, layers=2, hidden_size=24, attention_heads=3, intermediate_size=40)
+    assert logits(narrow).isfinite().all()
+    words, original = (model.encoder.get_input_embeddings().weight for model in (narrow, teacher))
+    assert words.shape[1] == (16 if name == "electra-factorized" else 24)
+    assert set(words[7].tolist()) <= set(original[7].tolist())
+
+
 def half_weak_teacher(seed: int) -> MultiDomainClassifier:
     """Return a teacher half of whose parts are ten times weaker, as trained ones are unequal: those can be spared."""
     teacher = family_teacher("bert")
