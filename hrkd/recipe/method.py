@@ -159,7 +159,7 @@ class MethodConfig(Section):
         preset = given.get("preset")
         if preset is None:
             return given
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise ValueError(f"`preset` is {preset!r}; known: {', '.join(PRESETS)}")
         return {**PRESETS[preset], **given}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -52,8 +53,7 @@ def test_the_stage_raises_the_correlation_and_hands_its_encoder_on(
 ) -> None:
     """A stage whose result is not what the distillation starts from costs hours and changes nothing."""
     starts = []
-    from hrkd.training import distill as module
-
+    module = importlib.import_module("hrkd.training.distill")
     real = module.DistillationObjective
 
     def spy(teacher: torch.nn.Module, student: torch.nn.Module, *rest: object) -> object:

@@ -79,7 +79,7 @@ def test_teacher_and_student_learn(trained: tuple[Recipe, RunFolder], make_recip
     assert min(teacher.details["test"].values()) > 0.8
     assert sum(record.details["test"].values()) / 3 > 0.8
     assert recorder.reports[-1].terms["loss"] < recorder.reports[0].terms["loss"]
-    assert set(recorder.reports[0].terms) == {"loss", "hidden", "attention", "prediction"}
+    assert set(recorder.reports[0].terms) == {"loss", "hidden", "prediction"}
     assert recorder.reports[0].domain_ratios["level_0"] == pytest.approx([1 / 3] * 3)
     verify_files(run.student, record.files)
     assert list(run.events.rglob("events.out.*"))
