@@ -25,14 +25,18 @@ class Split(StrEnum):
     """Reported, and never looked at before."""
 
 
+NO_LABEL = -1
+"""Label id of a text without a label."""
+
+
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Labelled texts of one split.
+    """Texts of one split.
 
     Attributes:
         texts: First (or only) text of each example.
         text_pairs: Second text of each example, or None when the task has single texts.
-        labels: Index into the label names, shape (n,).
+        labels: Index into the label names, or ``NO_LABEL``, shape (n,).
         domains: Index into the domain names, shape (n,).
     """
 
@@ -62,6 +66,18 @@ class Examples:
             domains=self.domains[indices],
         )
 
+    def join(self, other: Self) -> Self:
+        """Return these examples and then the others."""
+        pairs = None
+        if self.text_pairs is not None and other.text_pairs is not None:
+            pairs = self.text_pairs + other.text_pairs
+        return type(self)(
+            self.texts + other.texts,
+            pairs,
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.domains, other.domains]),
+        )
+
     def of_domain(self, domain: int) -> Self:
         """Return the examples of one domain id."""
         return self.select(np.flatnonzero(self.domains == domain))
@@ -86,12 +102,14 @@ class DomainDataset:
         label_names: Name of each label id.
         splits: The three splits.
         source: Where it came from, in words; not part of the fingerprint.
+        unlabelled: Texts without a label, for distillation only.
     """
 
     domain_names: tuple[str, ...]
     label_names: tuple[str, ...]
     splits: Mapping[Split, Examples]
     source: str
+    unlabelled: Examples | None = None
 
     @property
     def train(self) -> Examples:
@@ -116,8 +134,10 @@ class DomainDataset:
     def fingerprint(self) -> str:
         """Return the SHA-256 over names, texts, labels, domains and splits: equal means the same training input."""
         digest = hashlib.sha256(json.dumps([self.domain_names, self.label_names]).encode())
-        for split in Split:
-            examples = self.splits[split]
+        parts = [*((split, self.splits[split]) for split in Split), ("unlabelled", self.unlabelled)]
+        for split, examples in parts:
+            if examples is None:
+                continue
             content = [examples.texts, examples.text_pairs, examples.labels.tolist(), examples.domains.tolist()]
             digest.update(json.dumps([split, content]).encode())
         return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from hrkd.data.dataset import DomainDataset
 from hrkd.data.sampling import sample_training
@@ -10,6 +11,7 @@ from hrkd.data.sources.amazon import load_amazon
 from hrkd.data.sources.files import load_files
 from hrkd.data.sources.hub import load_hub, load_multi_nli
 from hrkd.data.sources.vader import load_vader
+from hrkd.data.unlabelled import load_unlabelled
 from hrkd.recipe import DataConfig, DataSource
 
 LOADERS: dict[DataSource, Callable[[DataConfig], DomainDataset]] = {
@@ -32,4 +34,5 @@ def load_dataset(config: DataConfig) -> DomainDataset:
         MissingExtraError: The source needs packages of the ``train`` extra.
     """
     dataset = LOADERS[config.source](config)
-    return sample_training(dataset, config.train_fraction, config.sample_seed)
+    sampled = sample_training(dataset, config.train_fraction, config.sample_seed)
+    return replace(sampled, unlabelled=load_unlabelled(config, dataset)) if config.unlabelled else sampled

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from hrkd.losses.hrkd import LossTerms, combine_terms
 from hrkd.losses.imitation import attention_error, hidden_error, relation_error
-from hrkd.losses.prediction import NO_LABEL, label_cross_entropy, soft_cross_entropy
+from hrkd.losses.prediction import label_cross_entropy, soft_cross_entropy
 
 __all__ = [
-    "NO_LABEL",
     "LossTerms",
     "attention_error",
     "combine_terms",

@@ -5,10 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from hrkd.data.dataset import NO_LABEL
 from hrkd.precision import at_least_float32
-
-NO_LABEL = -1
-"""Label id of a text without a label."""
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor, num_domains: int, temperature: float = 1.0) -> Tensor:

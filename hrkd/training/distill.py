@@ -28,7 +28,7 @@ from hrkd.training.general import distil_general
 from hrkd.training.loop import run_training
 from hrkd.training.objective import DistillationObjective
 from hrkd.training.observer import Observer, Observers
-from hrkd.training.prepare import PreparedData, prepare_data
+from hrkd.training.prepare import PreparedData, prepare_data, with_unlabelled
 from hrkd.training.stage import finished_before, write_stage
 from hrkd.training.tensorboard import TensorBoardObserver
 
@@ -123,7 +123,7 @@ def _distill(
     objective = DistillationObjective(teacher, student, recipe.method)
     teacher.to(device.device)
     objective.trainable.to(device.device)
-    data = prepare_data(dataset, readers.student, recipe.data.max_length)
+    data = prepare_data(with_unlabelled(dataset), readers.student, recipe.data.max_length)
     watched = Observers([observer, TensorBoardObserver(run.events, dataset.domain_names)])
     connect_teacher(objective, teacher, teacher_folder, recipe, data, readers, device, watched)
     evaluation_texts = _evaluation_texts(teacher, teacher_folder, readers.teacher, data, watched)

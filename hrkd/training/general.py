@@ -18,11 +18,11 @@ from hrkd import __version__
 from hrkd.artifact import StageRecord, hash_of
 from hrkd.data.batches import DomainBatches
 from hrkd.data.collate import Collator, TokenizedExamples
-from hrkd.data.dataset import DomainDataset, Examples
+from hrkd.data.dataset import NO_LABEL, DomainDataset, Examples
 from hrkd.device import Device, choose_device
 from hrkd.errors import DataError, RecipeError
 from hrkd.evaluation import EVALUATION_BATCH
-from hrkd.losses import NO_LABEL, hidden_error
+from hrkd.losses import hidden_error
 from hrkd.metrics import DomainScores
 from hrkd.models import ClassifierConfig, MultiDomainClassifier, Teacher, load_classifier, save_classifier
 from hrkd.models.encoder import load_encoder

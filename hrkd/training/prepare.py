@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerFast
 
 from hrkd.data.batches import DomainBatches
 from hrkd.data.collate import Collator, TokenizedExamples
-from hrkd.data.dataset import DomainDataset
+from hrkd.data.dataset import DomainDataset, Split
 from hrkd.device import Device
 from hrkd.evaluation import predict_logits, score
 from hrkd.metrics import DomainScores
@@ -53,6 +53,13 @@ class PreparedData:
     def validation_scores(self, model: Teacher, device: Device) -> DomainScores:
         """Score a model on the validation split."""
         return score(predict_logits(model, self.validation, device), self.validation, self.dataset.domain_names)
+
+
+def with_unlabelled(dataset: DomainDataset) -> DomainDataset:
+    """Return the data set with its unlabelled texts among the training texts: what a student learns from."""
+    if dataset.unlabelled is None:
+        return dataset
+    return replace(dataset, splits={**dataset.splits, Split.TRAIN: dataset.train.join(dataset.unlabelled)})
 
 
 def prepare_data(dataset: DomainDataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> PreparedData:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ def _input_hash(recipe: Recipe, dataset: DomainDataset) -> str:
         {
             "hrkd": __version__,
             "recipe": recipe.section_hash("data", "teacher"),
-            "data": dataset.fingerprint(),
+            "data": replace(dataset, unlabelled=None).fingerprint(),
             "base": [_fingerprint(base) for base in bases],
         }
     )

@@ -40,6 +40,21 @@ def load_vader(config: DataConfig) -> DomainDataset:
     return build_dataset(rows, config, f"vader ({VADER.package} {VADER.version})")
 
 
+def neutral_texts() -> list[tuple[str, str]]:
+    """Return domain and text of the ratings that :func:`load_vader` drops.
+
+    Raises:
+        DataError: They cannot be fetched.
+    """
+    folder = fetch_vader()
+    return [
+        (Path(name).stem, text)
+        for name in sorted(VADER.members)
+        for rating, text in read_ratings(folder / name)
+        if abs(rating) <= NEUTRAL_RATING
+    ]
+
+
 def read_ratings(path: Path) -> list[tuple[float, str]]:
     """Return rating and text of each line of one file.
 

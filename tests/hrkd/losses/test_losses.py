@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hrkd.data.dataset import NO_LABEL
 from hrkd.losses import (
-    NO_LABEL,
     LossTerms,
     attention_error,
     combine_terms,

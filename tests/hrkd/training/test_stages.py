@@ -21,6 +21,7 @@ from hrkd.metrics import DomainScores
 from hrkd.recipe import Recipe
 from hrkd.run_folder import RunFolder
 from hrkd.training import Observer, StepReport, distill, train_teacher
+from tiny import make_rows, write_jsonl
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -155,6 +156,25 @@ def test_every_baseline_learns_through_the_same_stage(
     assert sum(record.details["test"].values()) / 3 > 0.75
     verify_files(run.student, record.files)
     assert evaluate(run.student).accuracy.domains == pytest.approx(record.details["test"])
+
+
+def test_unlabelled_texts_teach_the_student_and_not_the_teacher(
+    trained: tuple[Recipe, RunFolder], make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """A label of -1 in a cross-entropy is an index error at best; steps must grow with the texts."""
+    _, run = trained
+    rows = [{"text": row["text"], "domain": row["domain"]} for row in make_rows(60, seed=99)]
+    path = write_jsonl(tmp_path / "unlabelled.jsonl", rows)
+    recipe = make_recipe(data={"unlabelled": str(path)}, method={"label_weight": 1.0}, training={"epochs": 1})
+    plain = make_recipe(method={"label_weight": 1.0}, training={"epochs": 1})
+    more, fewer = Recorder(), Recorder()
+    distill(recipe, run, observer=more)
+    distill(plain, RunFolder(tmp_path / "plain"), teacher=run.teacher, observer=fewer)
+    assert len(more.reports) > 1.5 * len(fewer.reports)
+    before = read_stage(run.teacher)
+    assert before is not None
+    again = train_teacher(make_recipe(data={"unlabelled": str(path)}), run, overwrite=True)
+    assert again.files == before.files
 
 
 def test_no_resume_starts_over(trained: tuple[Recipe, RunFolder]) -> None:
