@@ -35,4 +35,4 @@ def load_dataset(config: DataConfig) -> DomainDataset:
     """
     dataset = LOADERS[config.source](config)
     sampled = sample_training(dataset, config.train_fraction, config.sample_seed)
-    return replace(sampled, unlabelled=load_unlabelled(config, dataset)) if config.unlabelled else sampled
+    return replace(sampled, unlabelled=load_unlabelled(config, dataset)) if config.unlabelled_texts else sampled

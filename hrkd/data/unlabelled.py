@@ -18,17 +18,17 @@ NEUTRAL = "neutral"
 
 
 def load_unlabelled(config: DataConfig, dataset: DomainDataset) -> Examples:
-    """Read the texts that `data.unlabelled` names; copies, and texts that stand in any split, are left out.
+    """Read the texts that `data.unlabelled_texts` names; copies, and texts that stand in any split, are left out.
 
     Args:
-        config: `data` section with `unlabelled`.
+        config: `data` section with `unlabelled_texts`.
         dataset: The labelled texts, whose domains decide which texts are of use.
 
     Raises:
         DataError: The file cannot be read, has pairs missing or a domain that the labelled texts do not have, or
             nothing in it is new.
     """
-    name = str(config.unlabelled)
+    name = str(config.unlabelled_texts)
     if name == NEUTRAL and config.source is DataSource.VADER:
         known = set(dataset.domain_names)
         found = [(domain, text, "") for domain, text in neutral_texts() if domain in known]
@@ -37,7 +37,7 @@ def load_unlabelled(config: DataConfig, dataset: DomainDataset) -> Examples:
     unknown = {domain for domain, _, _ in found} - set(dataset.domain_names)
     if unknown:
         raise DataError(
-            f"`data.unlabelled` {name} has domains that the labelled texts lack: {', '.join(sorted(unknown))}",
+            f"`data.unlabelled_texts` {name} has domains that the labelled texts lack: {', '.join(sorted(unknown))}",
             hint=f"known domains: {', '.join(dataset.domain_names)}",
         )
     seen = {key for split in Split for key in Examples.keys(dataset.splits[split])}
@@ -47,7 +47,7 @@ def load_unlabelled(config: DataConfig, dataset: DomainDataset) -> Examples:
             seen.add(text_key(text, pair))
             kept.append((domain, text, pair))
     if not kept:
-        raise DataError(f"`data.unlabelled` {name} holds no text that is not in the labelled data already")
+        raise DataError(f"`data.unlabelled_texts` {name} holds no text that is not in the labelled data already")
     return Examples(
         tuple(text for _, text, _ in kept),
         tuple(pair for _, _, pair in kept) if dataset.has_pairs else None,
@@ -59,7 +59,9 @@ def load_unlabelled(config: DataConfig, dataset: DomainDataset) -> Examples:
 def _read(path: Path, config: DataConfig) -> list[tuple[str, str, str]]:
     """Return domain, text and pair of each row; a label column is not needed and not read."""
     if not path.is_file():
-        raise DataError(f"`data.unlabelled` {path} is no file", hint="give a file with a text and a domain column")
+        raise DataError(
+            f"`data.unlabelled_texts` {path} is no file", hint="give a file with a text and a domain column"
+        )
     table = read_table(path)
     blank = replace(table, columns={**table.columns, config.label_column: ["none"] * len(table.numbers)})
     rows = rows_of(blank, config.model_copy(update={"split_column": None}))

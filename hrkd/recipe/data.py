@@ -47,7 +47,7 @@ class DataConfig(Section):
     """Part of each domain's training texts that is used; validation and test stay whole (few-shot experiments)."""
     sample_seed: Annotated[int, Field(ge=0)] = 0
     """Decides which ones."""
-    unlabelled: Annotated[str, Field(min_length=1)] | None = None
+    unlabelled_texts: Annotated[str, Field(min_length=1)] | None = None
     """Texts without a label, which the teacher answers and the student learns from as well: a file with a text and a
     domain column, or ``neutral`` for the texts that ``vader`` drops."""
     max_length: Annotated[int, Field(ge=8, le=512)] = 128

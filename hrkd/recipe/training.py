@@ -32,7 +32,8 @@ class TrainingConfig(Section):
     warmup_fraction: Fraction = 0.1
     max_grad_norm: PositiveFloat = 1.0
     precision: Precision = Precision.AUTO
-    evaluations_per_epoch: PositiveInt = 2
+    evaluations_per_epoch: PositiveFloat = 2.0
+    """Below 1 for many short epochs, e.g. 0.2 for one evaluation in five."""
     checkpoint_steps: PositiveInt = 100
 
     def is_evaluation(self, step: int, total_steps: int) -> bool:

@@ -1,21 +1,15 @@
-"""Around an objective: the two tokenizers, where the teacher's answers come from, and what trains the graph."""
+"""Around an objective: where the teacher's answers come from, and what trains the graph."""
 
 from __future__ import annotations
-
-from pathlib import Path
-from typing import NamedTuple, Self
-
-from transformers import PreTrainedTokenizerFast
 
 from hrkd.artifact import folder_hash
 from hrkd.data.batches import DomainBatches
 from hrkd.data.collate import Collator
 from hrkd.device import Device
-from hrkd.models import Teacher, load_tokenizer
 from hrkd.recipe import ExampleWeights, GraphVariant, Recipe
 from hrkd.training.example_weights import meta_kd_weights
+from hrkd.training.inputs import DistillationInputs
 from hrkd.training.objective import DistillationObjective
-from hrkd.training.observer import Observer
 from hrkd.training.optimization import OuterSchedule
 from hrkd.training.prepare import PreparedData
 from hrkd.training.teacher_cache import cached_teacher
@@ -26,29 +20,8 @@ CACHE = ".teacher_outputs"
 _OUTER_SEED = 1_000_003  # the held-out batches follow another order than the batches of the same step
 
 
-class Readers(NamedTuple):
-    """The tokenizers of teacher and student; one and the same unless the recipe says otherwise."""
-
-    teacher: PreTrainedTokenizerFast
-    student: PreTrainedTokenizerFast
-
-    @classmethod
-    def of(cls, recipe: Recipe, teacher_folder: Path) -> Self:
-        """Load both."""
-        teacher = load_tokenizer(teacher_folder)
-        own = recipe.student.own_tokenizer
-        return cls(teacher, load_tokenizer(str(recipe.student.checkpoint)) if own else teacher)
-
-
 def connect_teacher(
-    objective: DistillationObjective,
-    teacher: Teacher,
-    teacher_folder: Path,
-    recipe: Recipe,
-    data: PreparedData,
-    readers: Readers,
-    device: Device,
-    observer: Observer,
+    objective: DistillationObjective, inputs: DistillationInputs, data: PreparedData, device: Device
 ) -> None:
     """Let the objective ask the teacher: for every batch, or once for all texts where the recipe says so.
 
@@ -56,28 +29,26 @@ def connect_teacher(
 
     Args:
         objective: Not connected yet.
-        teacher: On ``device``.
-        teacher_folder: Where it came from; caches stand beside it.
-        recipe: Sections ``student``, ``method`` and ``training`` decide.
+        inputs: The teacher stands on ``device``.
         data: As the student reads them.
-        readers: Both tokenizers.
         device: Where to run, and in which number format.
-        observer: Told what takes long.
     """
     wanted = objective.wanted
     if wanted is None:
         return
-    separate = recipe.student.own_tokenizer
-    train = Collator(readers.teacher, teacher.config.max_length).encode(data.dataset.train) if separate else data.train
+    recipe, teacher, observer = inputs.recipe, inputs.teacher, inputs.observer
+    train = data.train
+    if recipe.student.own_tokenizer:
+        train = Collator(inputs.readers.teacher, teacher.config.max_length).encode(data.dataset.train)
     weights = None
     if recipe.method.example_weights is ExampleWeights.META_KD:
         observer.message("weighing the training texts by the teacher's features")
         weights = meta_kd_weights(teacher, train, device).to(device.device)
-    if not (separate or recipe.training.cache_teacher):
+    if not (recipe.student.own_tokenizer or recipe.training.cache_teacher):
         objective.listen(LiveTeacher(teacher, wanted), weights)
         return
-    root = teacher_folder.parent / CACHE
-    cache = cached_teacher(teacher, folder_hash(teacher_folder), wanted, train, device, root, observer)
+    root = inputs.teacher_folder.parent / CACHE
+    cache = cached_teacher(teacher, folder_hash(inputs.teacher_folder), wanted, train, device, root, observer)
     objective.listen(cache, weights)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from hrkd import __version__
 from hrkd.artifact import StageRecord, folder_hash, hash_of, read_stage, sha256_file, verify_files
@@ -23,8 +22,9 @@ from hrkd.models import MultiDomainClassifier, Teacher, load_teacher, save_class
 from hrkd.models.student import build_student
 from hrkd.recipe import Recipe
 from hrkd.run_folder import RunFolder
-from hrkd.training.connect import Readers, connect_teacher, outer_schedule
+from hrkd.training.connect import connect_teacher, outer_schedule
 from hrkd.training.general import distil_general
+from hrkd.training.inputs import DistillationInputs, Readers
 from hrkd.training.loop import run_training
 from hrkd.training.objective import DistillationObjective
 from hrkd.training.observer import Observer, Observers
@@ -72,64 +72,40 @@ def distill(
         if record is not None:
             return record
         readers = Readers.of(recipe, teacher_folder)
-        student = _first_student(
-            recipe, run, dataset, teacher_model, readers, observer, resume=resume, overwrite=overwrite
+        inputs = DistillationInputs(
+            recipe, run, dataset, teacher_model, teacher_folder, readers, observer, resume, overwrite
         )
-        return _distill(
-            recipe, run, dataset, teacher_model, student, readers, teacher_folder, input_hash, observer, resume=resume
-        )
+        return _distill(inputs, _first_student(inputs), input_hash)
 
 
-def _first_student(
-    recipe: Recipe,
-    run: RunFolder,
-    dataset: DomainDataset,
-    teacher: Teacher,
-    readers: Readers,
-    observer: Observer,
-    *,
-    resume: bool,
-    overwrite: bool,
-) -> Teacher:
+def _first_student(inputs: DistillationInputs) -> Teacher:
     """Build the student with its first weights, after the task-agnostic stage where the recipe wants one."""
+    recipe = inputs.recipe
     torch.manual_seed(recipe.seed)
-    student = build_student(teacher, recipe.student, readers.teacher)
-    config = recipe.student.general
-    if config is not None:
-        general = distil_general(
-            recipe, config, run, teacher, dataset, readers.teacher, observer, resume=resume, overwrite=overwrite
-        )
+    student = build_student(inputs.teacher, recipe.student, inputs.readers.teacher)
+    if recipe.student.general is not None:
+        general = distil_general(inputs, recipe.student.general)
         for member in student.modules():
             if isinstance(member, MultiDomainClassifier):
                 member.encoder.load_state_dict(general.encoder.state_dict())
     return student
 
 
-def _distill(
-    recipe: Recipe,
-    run: RunFolder,
-    dataset: DomainDataset,
-    teacher: Teacher,
-    student: Teacher,
-    readers: Readers,
-    teacher_folder: Path,
-    input_hash: str,
-    observer: Observer,
-    *,
-    resume: bool,
-) -> StageRecord:
+def _distill(inputs: DistillationInputs, student: Teacher, input_hash: str) -> StageRecord:
+    recipe, run, teacher, domain_names = inputs.recipe, inputs.run, inputs.teacher, inputs.dataset.domain_names
     torch.manual_seed(recipe.seed)
     device = choose_device(recipe.training.precision)
     objective = DistillationObjective(teacher, student, recipe.method)
     teacher.to(device.device)
     objective.trainable.to(device.device)
-    data = prepare_data(with_unlabelled(dataset), readers.student, recipe.data.max_length)
-    watched = Observers([observer, TensorBoardObserver(run.events, dataset.domain_names)])
-    connect_teacher(objective, teacher, teacher_folder, recipe, data, readers, device, watched)
-    evaluation_texts = _evaluation_texts(teacher, teacher_folder, readers.teacher, data, watched)
+    tokenizer = inputs.readers.student
+    data = prepare_data(with_unlabelled(inputs.dataset), tokenizer, recipe.data.max_length)
+    watched = Observers([inputs.observer, TensorBoardObserver(run.events, domain_names)])
+    connect_teacher(objective, inputs, data, device)
+    evaluation_texts = _evaluation_texts(inputs)
     stage = data.stage(STAGE, input_hash, run, student, recipe.training, device, recipe.seed)
     stage = replace(stage, outer=outer_schedule(objective, recipe, data))
-    progress = run_training(objective, stage, watched, resume=resume)
+    progress = run_training(objective, stage, watched, resume=inputs.resume)
     details = {
         "method": recipe.method.model_dump(mode="json"),
         "layer_map": objective.imitation.layer_map if objective.imitation else None,
@@ -142,27 +118,26 @@ def _distill(
     }
 
     def write(folder: Path) -> Mapping[str, Any]:
-        save_classifier(student, readers.student, folder)
+        save_classifier(student, tokenizer, folder)
         write_eval(folder, evaluation_texts)
-        progress.graph.write(folder, recipe.method.graph.variant, dataset.domain_names)
+        progress.graph.write(folder, recipe.method.graph.variant, domain_names)
         return details
 
     return write_stage(run, STAGE, input_hash, write, watched)
 
 
-def _evaluation_texts(
-    teacher: Teacher, folder: Path, tokenizer: PreTrainedTokenizerFast, data: PreparedData, observer: Observer
-) -> list[EvalExample]:
+def _evaluation_texts(inputs: DistillationInputs) -> list[EvalExample]:
     """Return the test split with the teacher's logits, from its folder where they are of the same texts."""
-    labels, domains = data.dataset.label_names, data.dataset.domain_names
-    if (folder / EVAL).is_file():
-        examples = parse_eval(folder / EVAL, labels, domains)
-        if tuple(example.text for example in examples) == data.dataset.test.texts:
+    dataset, file = inputs.dataset, inputs.teacher_folder / EVAL
+    names = (dataset.label_names, dataset.domain_names)
+    if file.is_file():
+        examples = parse_eval(file, *names)
+        if tuple(example.text for example in examples) == dataset.test.texts:
             return examples
-    observer.message("scoring the teacher on the test split")
-    device = Device(next(teacher.parameters()).device, torch.float32)
-    test = Collator(tokenizer, teacher.config.max_length).encode(data.dataset.test)
-    return to_eval(data.dataset.test, predict_logits(teacher, test, device), labels, domains)
+    inputs.observer.message("scoring the teacher on the test split")
+    device = Device(next(inputs.teacher.parameters()).device, torch.float32)
+    test = Collator(inputs.readers.teacher, inputs.teacher.config.max_length).encode(dataset.test)
+    return to_eval(dataset.test, predict_logits(inputs.teacher, test, device), *names)
 
 
 def _test_scores(student: Teacher, data: PreparedData) -> dict[str, float]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from hrkd import __version__
 from hrkd.artifact import StageRecord, hash_of
@@ -28,10 +27,9 @@ from hrkd.models import ClassifierConfig, MultiDomainClassifier, Teacher, load_c
 from hrkd.models.encoder import load_encoder
 from hrkd.models.student import build_student
 from hrkd.recipe import GeneralConfig, HiddenDistance, MethodConfig, Recipe
-from hrkd.run_folder import RunFolder
+from hrkd.training.inputs import DistillationInputs
 from hrkd.training.loop import Stage, run_training
 from hrkd.training.objective import DistillationObjective
-from hrkd.training.observer import Observer
 from hrkd.training.stage import finished_before, write_stage
 from hrkd.training.teacher_outputs import LiveTeacher
 
@@ -41,86 +39,60 @@ HELD_OUT = 1000
 METHOD = MethodConfig(hidden=HiddenDistance.NORMALIZED, hidden_weight=1.0, attention_weight=0.0, prediction_weight=0.0)
 
 
-def distil_general(
-    recipe: Recipe,
-    config: GeneralConfig,
-    run: RunFolder,
-    teacher: Teacher,
-    dataset: DomainDataset,
-    tokenizer: PreTrainedTokenizerFast,
-    observer: Observer,
-    *,
-    resume: bool,
-    overwrite: bool,
-) -> MultiDomainClassifier:
+def distil_general(inputs: DistillationInputs, config: GeneralConfig) -> MultiDomainClassifier:
     """Return a student of the recipe's shape whose encoder imitates the pretrained one; kept in ``run.root/general``.
 
+    What is imitated is `teacher.base`, or the teacher itself where the recipe names none.
+
     Args:
-        recipe: Sections ``data``, ``teacher`` and ``student`` decide.
+        inputs: The data set's training texts are used where ``config`` names no file.
         config: ``recipe.student.general``.
-        run: Locked by the caller.
-        teacher: Imitated itself where the recipe names no pretrained ``teacher.base``.
-        dataset: Whose training texts are used where the recipe names none.
-        tokenizer: The teacher's.
-        observer: Told about progress.
-        resume: Whether to go on from a checkpoint.
-        overwrite: Whether a result of other inputs may be replaced.
 
     Raises:
         DataError: The file of texts cannot be read, or holds too few.
         RecipeError: The teacher is one classifier per domain and there is no base.
     """
-    texts = _texts(config, dataset)
+    recipe = inputs.recipe
+    texts = _texts(config, inputs.dataset)
     input_hash = hash_of(
         {"hrkd": __version__, "recipe": recipe.section_hash("data", "teacher", "student"), "texts": hash_of(texts)}
     )
-    folder = run.root / STAGE
-    if finished_before(folder, input_hash, observer, overwrite=overwrite) is None:
-        names = ClassifierConfig(("general",), dataset.label_names, recipe.data.max_length)
-        imitated = _imitated(recipe, teacher, names)
-        student = build_student(imitated, recipe.student.model_copy(update={"per_domain": False}), tokenizer)
-        _train(recipe, config, run, imitated, student, tokenizer, texts, input_hash, observer, resume=resume)
+    folder = inputs.run.root / STAGE
+    if finished_before(folder, input_hash, inputs.observer, overwrite=inputs.overwrite) is None:
+        _train(inputs, config, texts, input_hash)
     return load_classifier(folder)
 
 
-def _train(
-    recipe: Recipe,
-    config: GeneralConfig,
-    run: RunFolder,
-    teacher: MultiDomainClassifier,
-    student: Teacher,
-    tokenizer: PreTrainedTokenizerFast,
-    texts: list[str],
-    input_hash: str,
-    observer: Observer,
-    *,
-    resume: bool,
-) -> StageRecord:
+def _train(inputs: DistillationInputs, config: GeneralConfig, texts: list[str], input_hash: str) -> StageRecord:
+    recipe, tokenizer = inputs.recipe, inputs.readers.teacher
     torch.manual_seed(recipe.seed)
     device = choose_device(config.precision)
-    objective = DistillationObjective(teacher.to(device.device), student, METHOD)
+    teacher = _imitated(recipe, inputs.teacher, inputs.dataset.label_names).to(device.device)
+    student = build_student(teacher, recipe.student.model_copy(update={"per_domain": False}), tokenizer)
+    objective = DistillationObjective(teacher, student, METHOD)
     objective.trainable.to(device.device)
     assert objective.wanted is not None  # noqa: S101  (METHOD imitates)
     objective.listen(LiveTeacher(teacher, objective.wanted))
-    held_out = min(HELD_OUT, len(texts) // 10)
-    encoded = [Collator(tokenizer, recipe.data.max_length).encode(part) for part in _split(texts, held_out)]
+    held_out, learned = _split(texts)
+    collator = Collator(tokenizer, recipe.data.max_length)
+    examples, unseen = collator.encode(learned), collator.encode(held_out)
     stage = Stage(
         name=STAGE,
         input_hash=input_hash,
-        state_folder=run.training_state(STAGE),
-        examples=encoded[0],
-        batches=DomainBatches(_unlabelled(texts[held_out:]), encoded[0].lengths, config.batch_size, 1, recipe.seed),
-        validate=lambda: mean_correlation(objective, encoded[1], device),
+        state_folder=inputs.run.training_state(STAGE),
+        examples=examples,
+        batches=DomainBatches(learned, examples.lengths, config.batch_size, 1, recipe.seed),
+        validate=lambda: mean_correlation(objective, unseen, device),
         config=config,
         device=device,
     )
-    progress = run_training(objective, stage, observer, resume=resume)
+    progress = run_training(objective, stage, inputs.observer, resume=inputs.resume)
 
     def write(folder: Path) -> Mapping[str, Any]:
         save_classifier(student, tokenizer, folder)
         return {"texts": len(texts), "history": progress.history, "correlation": progress.best_score}
 
-    return write_stage(run, STAGE, input_hash, write, observer)
+    return write_stage(inputs.run, STAGE, input_hash, write, inputs.observer)
 
 
 @torch.no_grad()
@@ -145,7 +117,8 @@ def mean_correlation(objective: DistillationObjective, texts: TokenizedExamples,
     return DomainScores({"general": 1.0 - float(np.average(errors, weights=tokens)) / 2.0})
 
 
-def _imitated(recipe: Recipe, teacher: Teacher, names: ClassifierConfig) -> MultiDomainClassifier:
+def _imitated(recipe: Recipe, teacher: Teacher, label_names: tuple[str, ...]) -> MultiDomainClassifier:
+    names = ClassifierConfig(("general",), label_names, recipe.data.max_length)
     if recipe.teacher.base is not None:
         encoder = load_encoder(recipe.teacher.base, trust_remote_code=recipe.teacher.trust_remote_code)
         return MultiDomainClassifier(encoder, names)
@@ -173,8 +146,10 @@ def _texts(config: GeneralConfig, dataset: DomainDataset) -> list[str]:
     return [distinct[index] for index in order]
 
 
-def _split(texts: list[str], held_out: int) -> list[Examples]:
-    return [_unlabelled(texts[held_out:]), _unlabelled(texts[:held_out])]
+def _split(texts: list[str]) -> tuple[Examples, Examples]:
+    """Return the texts that measure progress, and those that are learned from."""
+    held_out = min(HELD_OUT, len(texts) // 10)
+    return _unlabelled(texts[:held_out]), _unlabelled(texts[held_out:])
 
 
 def _unlabelled(texts: list[str]) -> Examples:

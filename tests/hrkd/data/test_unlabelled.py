@@ -18,7 +18,7 @@ from tiny import make_rows, write_jsonl
 @pytest.fixture
 def make_config(tiny_data: Path) -> Callable[[Path], DataConfig]:
     """Return a builder of the data section with unlabelled texts."""
-    return lambda path: DataConfig(source="files", path=str(tiny_data), unlabelled=str(path))  # type: ignore[arg-type]
+    return lambda path: DataConfig(source="files", path=str(tiny_data), unlabelled_texts=str(path))  # type: ignore[arg-type]
 
 
 def test_only_new_texts_of_known_domains_are_taken(tmp_path: Path, make_config: Callable[[Path], DataConfig]) -> None:

@@ -165,7 +165,7 @@ def test_unlabelled_texts_teach_the_student_and_not_the_teacher(
     _, run = trained
     rows = [{"text": row["text"], "domain": row["domain"]} for row in make_rows(60, seed=99)]
     path = write_jsonl(tmp_path / "unlabelled.jsonl", rows)
-    recipe = make_recipe(data={"unlabelled": str(path)}, method={"label_weight": 1.0}, training={"epochs": 1})
+    recipe = make_recipe(data={"unlabelled_texts": str(path)}, method={"label_weight": 1.0}, training={"epochs": 1})
     plain = make_recipe(method={"label_weight": 1.0}, training={"epochs": 1})
     more, fewer = Recorder(), Recorder()
     distill(recipe, run, observer=more)
@@ -173,7 +173,7 @@ def test_unlabelled_texts_teach_the_student_and_not_the_teacher(
     assert len(more.reports) > 1.5 * len(fewer.reports)
     before = read_stage(run.teacher)
     assert before is not None
-    again = train_teacher(make_recipe(data={"unlabelled": str(path)}), run, overwrite=True)
+    again = train_teacher(make_recipe(data={"unlabelled_texts": str(path)}), run, overwrite=True)
     assert again.files == before.files
 
 
