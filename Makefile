@@ -42,7 +42,7 @@ fix: setup ## apply what ruff can repair, and format
 readme: setup ## rebuild README's numbers and picture from runs/demo (after `make demo`)
 	$(BIN)/python scripts/readme.py
 
-paper: setup ## make every missing run of benchmarks/paper (days; resumable; start it once per core), AMAZON=FOLDER
+paper: setup ## make every missing run of benchmarks/paper (hours; resumable; start it once per core), AMAZON=FOLDER
 	PYTHONPATH=benchmarks $(BIN)/python -m paper.run $(PAPER_FLAGS) $(if $(AMAZON),--set 'amazon_reviews:data.path=$(AMAZON)')
 
 paper-table: setup ## rebuild benchmarks/paper/RESULTS.md and README's summary from the committed runs

@@ -25,13 +25,13 @@ class Group:
         facts: Of the data set.
         fraction: Training texts in percent.
         runs: By method (the teacher first, then in the plan's order) and seed.
-        wanted_seeds: How many the plan asks for; None outside the plan.
+        wanted_seeds: How many seeds of each method the plan asks for; empty outside the plan.
     """
 
     facts: DatasetFacts
     fraction: float
     runs: dict[str, dict[int, Result]]
-    wanted_seeds: int | None
+    wanted_seeds: dict[str, int]
 
     def correct(self, method: str, seeds: list[int]) -> Correct:
         """Return whether the runs of ``seeds`` answer each test text right, (S, n)."""
@@ -94,7 +94,8 @@ def _group(facts: DatasetFacts, fraction: float, results: list[Result], plan: Pl
     runs = {name: by_seed for name, by_seed in runs.items() if by_seed}
     for by_seed in runs.values():
         _refuse_mixed_row(list(by_seed.values()), plan)
-    wanted = next((len(b.seeds) for b in plan.grid if (b.dataset, b.fraction) == (facts.dataset, fraction)), None)
+    blocks = [block for block in plan.grid if (block.dataset, block.fraction) == (facts.dataset, fraction)]
+    wanted = {name: len(plan.seeds_of(block, name)) for block in blocks for name in runs}
     return Group(facts, fraction, runs, wanted)
 
 

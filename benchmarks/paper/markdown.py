@@ -43,8 +43,8 @@ def spread(values: Sequence[float] | NDArray[np.float64], digits: int = 1) -> st
 def seeds_cell(group: Group, method: str) -> str:
     """Write the number of seeds, marked when the plan wants more."""
     own = len(group.runs[method])
-    short = group.wanted_seeds is not None and own < group.wanted_seeds
-    return f"**{own} of {group.wanted_seeds}**" if short else str(own)
+    wanted = group.wanted_seeds.get(method, own)
+    return f"**{own} of {wanted}**" if own < wanted else str(own)
 
 
 def accuracy_table(group: Group, texts: TextChoice) -> str:

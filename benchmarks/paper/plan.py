@@ -29,6 +29,8 @@ class MethodPlan(Section):
 
     what: str
     overrides: Overrides = Field(default_factory=dict)
+    most_seeds: Annotated[int, Field(gt=0)] | None = None
+    """Take only the first seeds of a block: an exploration, not a claim."""
 
 
 class DatasetPlan(Section):
@@ -82,6 +84,11 @@ class Plan(Section):
         if len(set(cells)) != len(cells):
             raise ValueError("`grid` has a data set and fraction twice")
         return self
+
+    def seeds_of(self, block: Block, method: str) -> tuple[int, ...]:
+        """Return the seeds of a method (or of the teacher) in a block."""
+        most = self.methods[method].most_seeds if method in self.methods else None
+        return block.seeds[:most]
 
     def methods_of(self, block: Block) -> tuple[str, ...]:
         """Return the methods of a block, in the order of the tables."""
@@ -183,7 +190,7 @@ def jobs(plan: Plan, wanted: Wanted, extra: Sequence[str] = ()) -> Iterator[Job]
     for block in plan.grid:
         for seed in block.seeds:
             for method in plan.methods_of(block):
-                if wanted.takes(block.dataset, block.fraction, method, seed):
+                if seed in plan.seeds_of(block, method) and wanted.takes(block.dataset, block.fraction, method, seed):
                     yield job(plan, block, method, seed, extra)
 
 

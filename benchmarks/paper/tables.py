@@ -100,7 +100,7 @@ def _notes(group: Group) -> list[str]:
     if seeds := group.different_teachers():
         listed = ", ".join(map(str, seeds))
         notes.append(f"**Not all methods imitated the same teacher** (seed {listed}): it was trained again in between.")
-    if any(group.wanted_seeds is not None and len(runs) < group.wanted_seeds for runs in group.runs.values()):
+    if any(len(runs) < group.wanted_seeds.get(method, 0) for method, runs in group.runs.items()):
         notes.append("Rows with **bold** seeds are not finished.")
     return notes
 

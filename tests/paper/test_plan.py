@@ -41,6 +41,20 @@ def test_methods_of_a_seed_share_data_teacher_and_steps() -> None:
             assert (recipe.data, recipe.teacher, recipe.training) == (teacher.data, teacher.teacher, teacher.training)
 
 
+def test_an_exploration_takes_the_first_seeds_only() -> None:
+    """A row that was never meant to have five seeds would be marked unfinished for ever, or cost days."""
+    plan = read_plan()
+    block = plan.grid[0]
+    made: dict[str, list[int]] = {}
+    for one in jobs(plan, Wanted(datasets=(block.dataset,), fractions=(block.fraction,))):
+        made.setdefault(one.method, []).append(one.seed)
+    limited = {name: method.most_seeds for name, method in plan.methods.items() if method.most_seeds}
+    assert limited
+    for name, seeds in made.items():
+        assert tuple(seeds) == block.seeds[: limited.get(name)] == plan.seeds_of(block, name)
+    assert plan.seeds_of(block, TEACHER) == block.seeds
+
+
 def test_overrides_go_to_their_data_set() -> None:
     """The path of one data set must not become the path of another."""
     plan = read_plan()
