@@ -9,11 +9,13 @@ from hrkd.data.check import check_dataset
 from hrkd.data.dataset import DomainDataset
 from hrkd.data.load import load_dataset
 from hrkd.errors import ArtifactError, RecipeError
-from hrkd.models import ClassifierConfig, MultiDomainClassifier
+from hrkd.models import ClassifierConfig, MultiDomainClassifier, Teacher, load_tokenizer
 from hrkd.models.encoder import build_encoder, read_config, resolve_base
 from hrkd.models.student import build_student
+from hrkd.models.tokenizers import check_same_tokenizer
 from hrkd.recipe import Recipe, TeacherConfig
 from hrkd.run_folder import RunFolder
+from hrkd.training.general import general_texts
 from hrkd.training.objective import DistillationObjective
 from hrkd_cli.data import token_counter
 from hrkd_cli.output import Output
@@ -61,9 +63,16 @@ def _check_student(recipe: Recipe, base: Path, dataset: DomainDataset) -> None:
     import torch
 
     names = ClassifierConfig(dataset.domain_names, dataset.label_names, recipe.data.max_length)
+    checkpoint = recipe.student.checkpoint
     with torch.device("meta"):
         teacher = MultiDomainClassifier(build_encoder(read_config(base)), names)
-        if recipe.student.checkpoint is None:
-            DistillationObjective(teacher, build_student(teacher, recipe.student), recipe.method)
-            return
-    resolve_base(recipe.student.checkpoint)
+        student: Teacher
+        if checkpoint is None:
+            student = build_student(teacher, recipe.student)
+        else:
+            student = MultiDomainClassifier(build_encoder(read_config(Path(resolve_base(checkpoint)))), names)
+        DistillationObjective(teacher, student, recipe.method)
+    if checkpoint is not None and not recipe.student.own_tokenizer:
+        check_same_tokenizer(load_tokenizer(str(base)), checkpoint)
+    if recipe.student.general is not None:
+        general_texts(recipe.student.general, dataset)

@@ -53,7 +53,7 @@ def distil_general(inputs: DistillationInputs, config: GeneralConfig) -> MultiDo
         RecipeError: The teacher is one classifier per domain and there is no base.
     """
     recipe = inputs.recipe
-    texts = _texts(config, inputs.dataset)
+    texts = general_texts(config, inputs.dataset)
     input_hash = hash_of(
         {"hrkd": __version__, "recipe": recipe.section_hash("data", "teacher", "student"), "texts": hash_of(texts)}
     )
@@ -130,8 +130,12 @@ def _imitated(recipe: Recipe, teacher: Teacher, label_names: tuple[str, ...]) ->
     )
 
 
-def _texts(config: GeneralConfig, dataset: DomainDataset) -> list[str]:
-    """Return the texts in a seeded order, without copies."""
+def general_texts(config: GeneralConfig, dataset: DomainDataset) -> list[str]:
+    """Return the texts of the stage in a seeded order, without copies.
+
+    Raises:
+        DataError: The file cannot be read, or there are too few.
+    """
     if config.texts is None:
         found = [*dataset.train.texts, *(dataset.train.text_pairs or ())]
     else:

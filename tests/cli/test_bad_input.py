@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny import make_rows, write_jsonl
+from tiny import make_encoder, make_rows, swap_words, write_jsonl
 from tiny_bundle import make_bundle
 
 
@@ -50,6 +50,9 @@ def test_bad_data_is_refused_before_work(command, change, overrides, words, tmp_
     assert not (runs / "tiny" / "teacher").exists()
 
 
+NARROW = ["student.hidden_size=24", "student.attention_heads=3", "student.teacher_layers=null"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -61,6 +64,14 @@ def test_bad_data_is_refused_before_work(command, change, overrides, words, tmp_
         (["teacher.base=./nowhere"], ["`./nowhere` does not exist"]),
         (["teacher.base=package:nowhere"], ["`nowhere` is not installed"]),
         (["teacher.base=null", "teacher.adopt=./nowhere"], ["`./nowhere` does not exist"]),
+        (["method.preset=relased"], ["`method`", "relased", "released"]),
+        (["method.phases=[{until: 0.5}]"], ["rising fractions"]),
+        (["student.preset=3x383"], ["3x383", "3x384"]),
+        (["student.general={texts: nowhere.txt}"], ["`student.general.texts` nowhere.txt"]),
+        (["student.per_domain=true"], ["`student.per_domain`", "hrkd distill"]),
+        (["data.unlabelled_texts=nowhere.csv"], ["`data.unlabelled_texts` nowhere.csv"]),
+        (NARROW, ["cannot be copied"]),
+        ([*NARROW, "student.init=pruned_teacher", "method.attention_weight=1"], ["3 attention heads, the teacher 4"]),
         (["nonsense"], ["`nonsense`", "section.key=value"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
@@ -71,6 +82,18 @@ def test_bad_recipe_is_refused_before_work(overrides, words, tmp_path, tiny_reci
     result = hrkd("run", tiny_recipe, *options, "--runs-dir", tmp_path / "runs")
     assert result.code == 2, result.err
     assert all(word in result.err for word in words), result.err
+    assert not (tmp_path / "runs" / "tiny" / "teacher").exists()
+
+
+def test_a_foreign_tokenizer_is_refused_before_the_teacher_is_trained(tmp_path, tiny_recipe, hrkd) -> None:
+    """Prevents an hour of teacher training before the student's checkpoint turns out to read other tokens."""
+    foreign = make_encoder(tmp_path / "foreign", layers=2)
+    swap_words(foreign, "good", "bad")
+    checkpoint = ["student.layers=null", "student.teacher_layers=null", "student.init=checkpoint"]
+    options = [part for value in [*checkpoint, f"student.checkpoint={foreign}"] for part in ("--set", value)]
+    result = hrkd("run", tiny_recipe, *options, "--runs-dir", tmp_path / "runs")
+    assert result.code == 2, result.err
+    assert "own_tokenizer" in result.err
     assert not (tmp_path / "runs" / "tiny" / "teacher").exists()
 
 
