@@ -64,7 +64,7 @@ NARROW = ["student.hidden_size=24", "student.attention_heads=3", "student.teache
         (["teacher.base=./nowhere"], ["`./nowhere` does not exist"]),
         (["teacher.base=package:nowhere"], ["`nowhere` is not installed"]),
         (["teacher.base=null", "teacher.adopt=./nowhere"], ["`./nowhere` does not exist"]),
-        (["method.preset=relased"], ["`method`", "relased", "released"]),
+        (["method.preset=hinton"], ["`method`", "hinton", "released"]),
         (["method.phases=[{until: 0.5}]"], ["rising fractions"]),
         (["student.preset=3x383"], ["3x383", "3x384"]),
         (["student.general={texts: nowhere.txt}"], ["`student.general.texts` nowhere.txt"]),
