@@ -69,4 +69,5 @@ def outer_schedule(objective: DistillationObjective, recipe: Recipe, data: Prepa
             num_domains,
             recipe.seed + _OUTER_SEED,
         ),
+        update=objective.outer,
     )

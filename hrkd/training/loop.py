@@ -55,10 +55,6 @@ class Objective(Protocol):
         """Run forward on one domain-balanced batch; ``progress`` is the fraction of all steps done."""
         ...
 
-    def outer(self, batch: Batch, held_out: Batch, progress: float, learning_rate: float) -> dict[str, Tensor]:
-        """Leave gradients on the parameters of the stage's outer schedule only; called only where there is one."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -163,7 +159,7 @@ def _step(
     nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    outer = _outer_step(objective, stage, optimizer, batch, step, learning_rate)
+    outer = _outer_step(stage, optimizer, batch, step, learning_rate)
     terms = {"loss": loss, **{name: value.item() for name, value in {**result.terms, **outer}.items()}}
     ratios = {} if result.domain_ratios is None else _by_level(result.domain_ratios)
     speed_now = speed.count(len(batch.labels))
@@ -172,19 +168,14 @@ def _step(
 
 
 def _outer_step(
-    objective: Objective,
-    stage: Stage,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    step: int,
-    learning_rate: float,
+    stage: Stage, optimizer: torch.optim.Optimizer, batch: Batch, step: int, learning_rate: float
 ) -> dict[str, Tensor]:
     """Update the parameters of the outer schedule when it is their turn; AdamW passes over those without a gradient."""
     if stage.outer is None or (step + 1) % stage.outer.every:
         return {}
     held_out = stage.examples.batch(stage.outer.batches.indices(step)).to(stage.device.device)
     with stage.device.autocast():
-        terms = objective.outer(batch, held_out, step / stage.total_steps, learning_rate)
+        terms = stage.outer.update(batch, held_out, step / stage.total_steps, learning_rate)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return terms

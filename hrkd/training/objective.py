@@ -83,7 +83,8 @@ class DistillationObjective:
             progress: Fraction of all steps done, in [0, 1): decides the phase.
         """
         weights = self.config.weights_at(progress)
-        terms, prototypes = self._compare(batch, self._ask(batch), weights)
+        asks = weights.hidden or weights.attention or weights.prediction
+        terms, prototypes = self._compare(batch, self._ask(batch) if asks else None, weights)
         if prototypes is None:
             return StepResult(combine_terms(terms, torch.zeros_like(terms.hidden), weights), terms.means(weights))
         output = self.graph(prototypes)

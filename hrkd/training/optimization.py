@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hrkd.data.batches import DomainBatches
+from hrkd.data.collate import Batch
 from hrkd.recipe import TrainingConfig
+
+OuterUpdate = Callable[[Batch, Batch, float, float], dict[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +25,15 @@ class OuterSchedule:
         learning_rate: Constant.
         every: Steps between two updates.
         batches: Held-out batches, one for each step that updates.
+        update: Takes the step's batch, a held-out one, the fraction of all steps done and the step's learning rate;
+            leaves gradients on ``parameters`` and nothing else, and returns detached scalars for the log.
     """
 
     parameters: tuple[nn.Parameter, ...]
     learning_rate: float
     every: int
     batches: DomainBatches
+    update: OuterUpdate
 
 
 def build_optimizer(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
@@ -49,10 +49,6 @@ class TeacherObjective:
         per_example = F.cross_entropy(logits, batch.labels, reduction="none")
         per_domain = per_example.unflatten(0, (self.model.num_domains, -1)).mean(dim=1)
         return StepResult(per_domain.sum(), {"cross_entropy": per_domain.mean().detach()})
-
-    def outer(self, batch: Batch, held_out: Batch, progress: float, learning_rate: float) -> dict[str, Tensor]:
-        """Refuse: a teacher has no outer schedule."""
-        raise NotImplementedError("a teacher has nothing that is trained apart")
 
 
 def train_teacher(

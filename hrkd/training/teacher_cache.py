@@ -6,6 +6,7 @@ may be larger than memory. Values are bfloat16, the format in which a teacher ru
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -64,7 +65,10 @@ def cached_teacher(
         {
             "teacher": teacher_hash,
             "wanted": asdict(wanted),
-            "tokens": hash_of([examples.flat_ids.tolist(), examples.offsets.tolist(), examples.domains.tolist()]),
+            "tokens": [
+                hashlib.sha256(array.tobytes()).hexdigest()
+                for array in (examples.flat_ids, examples.offsets, examples.domains)
+            ],
             "dtype": str(device.dtype),
         }
     )
@@ -96,7 +100,7 @@ class CachedTeacher:
         """Read a batch's rows; they are padded with zeros to the batch's length."""
         device, indices = batch.input_ids.device, batch.indices.cpu().numpy()
         mask = batch.attention_mask.cpu().numpy().astype(bool)
-        rows = np.concatenate([np.arange(self.offsets[index], self.offsets[index + 1]) for index in indices])
+        rows = _token_rows(self.offsets, indices, mask)
 
         def read(name: str) -> Tensor:
             padded = np.zeros((*mask.shape, self.arrays[name].shape[1]), dtype=_HALF)
@@ -127,18 +131,24 @@ def _fill(folder: Path, teacher: LiveTeacher, width: int, examples: TokenizedExa
         name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=_HALF, shape=(tokens, width))
         for name in _array_names(wanted)
     }
-    logits: dict[int, NDArray[np.float32]] = {}
+    logits = np.empty((len(examples), len(teacher.model.config.label_names)), dtype=np.float32)
     for indices, batch in examples.iterate_in_order(EVALUATION_BATCH):
         with device.autocast():
             output = teacher(batch.to(device.device))
         mask = batch.attention_mask.bool()
-        rows = np.concatenate([np.arange(examples.offsets[index], examples.offsets[index + 1]) for index in indices])
+        rows = _token_rows(examples.offsets, indices, mask.numpy())
         for name, values in _named(output):
             arrays[name][rows] = values.cpu()[mask].to(torch.bfloat16).view(torch.int16).numpy()
-        logits.update(zip(indices.tolist(), output.logits.float().cpu().numpy(), strict=True))
+        logits[indices] = output.logits.float().cpu().numpy()
     for array in arrays.values():
         array.flush()
-    np.save(folder / "logits.npy", np.stack([logits[index] for index in range(len(examples))]))
+    np.save(folder / "logits.npy", logits)
+
+
+def _token_rows(offsets: NDArray[np.int64], indices: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return where the real tokens of a padded batch stand in the arrays, row after row."""
+    rows: NDArray[np.int64] = (offsets[indices][:, None] + np.arange(mask.shape[1]))[mask]
+    return rows
 
 
 def _named(output: TeacherOutput) -> Iterator[tuple[str, Tensor]]:

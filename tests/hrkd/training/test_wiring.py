@@ -55,7 +55,8 @@ def outer_schedule_of(objective: DistillationObjective) -> OuterSchedule | None:
     """As `hrkd.training.connect` makes it, without batches."""
     if objective.config.graph.variant is not GraphVariant.META:
         return None
-    return OuterSchedule(tuple(objective.graph.parameters()), 0.5, 1, batches=None)  # type: ignore[arg-type]
+    parameters = tuple(objective.graph.parameters())
+    return OuterSchedule(parameters, 0.5, 1, batches=None, update=objective.outer)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("graph", list(GraphVariant))
@@ -190,6 +191,18 @@ def test_phases_switch_terms_at_their_fractions(tiny_encoder: Path) -> None:
     objective = make_objective(tiny_encoder, phases=phases, attention_weight=0.0)
     for progress, expected in ((0.0, {"hidden"}), (0.49, {"hidden"}), (0.5, {"prediction", "label"})):
         assert set(objective(make_batch(), progress).terms) == expected
+
+
+def test_a_phase_on_labels_alone_does_not_ask_the_teacher(tiny_encoder: Path) -> None:
+    """The teacher's forward is half of a step; a last phase that only needs labels must not pay for it."""
+    last = {"until": 1.0, "hidden_weight": 0.0, "attention_weight": 0.0, "prediction_weight": 0.0}
+    objective = make_objective(tiny_encoder, phases=[{"until": 0.5}, last])
+    asked: list[Batch] = []
+    answers = objective.outputs
+    objective.outputs = lambda batch: asked.append(batch) or answers(batch)  # type: ignore[func-returns-value, misc]
+    for progress, expected in ((0.0, 1), (0.5, 1)):
+        objective(make_batch(), progress)
+        assert len(asked) == expected
 
 
 def test_example_weights_are_looked_up_by_position_in_the_split(tiny_encoder: Path) -> None:
