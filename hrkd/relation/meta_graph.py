@@ -18,6 +18,9 @@ WIDTH = 64
 
 HEADS = 4
 
+REACH = 10.0
+"""Products are means over the entries times this: one step of Adam at rate 0.01 moves none by more than 0.1."""
+
 SMALLEST_CONTRAST = 1e-3
 """Domains closer than this, in units of a layer-normalised prototype, count as equal."""
 
@@ -25,12 +28,13 @@ SMALLEST_CONTRAST = 1e-3
 class MetaGraph(DomainGraph):
     """Prototypes to ratios through dynamic attention; at first exactly uniform, and equivariant in the domains.
 
-    Prototypes are detached, layer-normalised and projected to :data:`WIDTH`; after the hierarchy each level keeps only
-    how its domains differ (:func:`contrast`); then :class:`DynamicAttention`, one score per domain, and
+    Prototypes are detached, layer-normalised and brought to :data:`WIDTH` by a fixed random projection, which keeps
+    distances and has nothing to learn; after the hierarchy each level keeps only how its domains differ
+    (:func:`contrast`); then :class:`DynamicAttention`, one score per domain, and
     ``R = (1 - floor) * softmax(score) + floor / K``. No weight belongs to a domain, so the order of domains is free.
 
-    Scores and products are divided by the square root of the width, so one step of Adam at rate 0.01 moves a score by
-    less than about 0.1, whatever the width: hundreds of updates are no more than there are.
+    Tens to hundreds of updates are all there are. Adam moves every weight alike, and a product of vectors by as much
+    times its number of weights; :data:`REACH` keeps one update from deciding a softmax.
 
     Args:
         levels: L+1.
@@ -44,17 +48,18 @@ class MetaGraph(DomainGraph):
     ) -> None:
         super().__init__()
         self.floor = floor
-        self.project = nn.Linear(hidden_size, WIDTH, bias=False)  # one for all levels: the hierarchy compares them
-        self.hierarchy = build_hierarchy(WIDTH, 1.0 / math.sqrt(WIDTH))
+        self.projection: Tensor  # one for all levels: the hierarchy compares them
+        self.register_buffer("projection", torch.randn(hidden_size, WIDTH) / math.sqrt(hidden_size))
+        self.hierarchy = build_hierarchy(WIDTH, REACH / WIDTH**2)
         self.attention = DynamicAttention(levels, WIDTH, heads=HEADS)
         self.readout = nn.Parameter(torch.zeros(levels, WIDTH))  # zero: the first ratios are uniform
 
     def compute(self, prototypes: Tensor) -> GraphOutput:
         """Return the ratios; gradients reach this module's parameters only."""
         normalized = F.layer_norm(prototypes.detach(), prototypes.shape[-1:])
-        aggregated, hierarchical_ratios = self.hierarchy(self.project(normalized))
+        aggregated, hierarchical_ratios = self.hierarchy(normalized @ self.projection)
         nodes = F.elu(self.attention(contrast(aggregated)))  # (L+1, K, WIDTH)
-        scores = torch.einsum("lkd,ld->lk", nodes, self.readout) / math.sqrt(WIDTH)
+        scores = torch.einsum("lkd,ld->lk", nodes, self.readout) * (REACH / WIDTH)
         ratios = (1.0 - self.floor) * scores.softmax(dim=-1) + self.floor / scores.shape[-1]
         return GraphOutput(ratios, hierarchical_ratios)
 
@@ -64,7 +69,8 @@ class DynamicAttention(nn.Module):
 
     ``e[i,j] = a . LeakyReLU(W_source x_i + W_neighbour x_j)`` (GATv2, arXiv 2105.14491 Eq. 7), softmax over j, and
     ``out_i = sum_j softmax(e)[i,j] W_neighbour x_j + W_self x_i``. With the non-linearity before ``a`` the ranking of
-    neighbours depends on the node; the self term keeps nodes apart even where attention is even.
+    neighbours depends on the node; the self term keeps nodes apart even where attention is even. Matrices have entries
+    of variance 1 and their products are divided by the square root of the width, so that one step of Adam is small.
 
     Args:
         levels: L+1, each with weights of its own.
@@ -74,12 +80,13 @@ class DynamicAttention(nn.Module):
 
     def __init__(self, levels: int, width: int, *, heads: int) -> None:
         super().__init__()
-        self.source, self.neighbour, self.own = (nn.Parameter(_xavier(levels, width, width)) for _ in range(3))
-        self.score = nn.Parameter(_xavier(levels, heads, width // heads))
+        self.source, self.neighbour, self.own = (nn.Parameter(torch.randn(levels, width, width)) for _ in range(3))
+        self.score = nn.Parameter(torch.randn(levels, heads, width // heads) / math.sqrt(width // heads))
 
     def forward(self, nodes: Tensor) -> Tensor:
         """Map (L+1, K, width) to (L+1, K, width)."""
         heads = self.score.shape[1]
+        nodes = nodes / math.sqrt(nodes.shape[-1])
         source = (nodes @ self.source).unflatten(-1, (heads, -1))  # (L+1, K, heads, d)
         neighbour = (nodes @ self.neighbour).unflatten(-1, (heads, -1))
         pairs = F.leaky_relu(source.unsqueeze(2) + neighbour.unsqueeze(1), LEAKY_SLOPE)  # (L+1, K, K, heads, d)
@@ -102,11 +109,3 @@ def contrast(nodes: Tensor) -> Tensor:
     centred = nodes - nodes.mean(dim=1, keepdim=True)
     size = (centred.square().mean(dim=(1, 2), keepdim=True) + SMALLEST_CONTRAST**2).sqrt()
     return centred / size
-
-
-def _xavier(*shape: int) -> Tensor:
-    """Return one Xavier-uniform matrix per level."""
-    stacked = torch.empty(shape)
-    for matrix in stacked:
-        nn.init.xavier_uniform_(matrix)
-    return stacked

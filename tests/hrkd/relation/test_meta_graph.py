@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -85,6 +87,29 @@ def test_every_parameter_learns_and_the_student_gets_no_gradient(ablation: dict[
         assert float(parameter.grad.abs().max()) > 1e-9, name
 
 
+def test_one_update_decides_nothing() -> None:
+    """Weights that Adam moves by more than their size saturate every softmax within tens of updates.
+
+    Seen on real prototypes: all weight on the own level, which is no hierarchy, and no gradient back from there.
+    """
+    torch.manual_seed(0)
+    width = 768
+    graph = build_graph(GraphConfig(variant=GraphVariant.META), LEVELS, DOMAINS, width)
+    shared = torch.randn(LEVELS, 1, width)
+    prototypes = shared + 0.2 * torch.randn(LEVELS, DOMAINS, width)
+    optimizer = torch.optim.AdamW(graph.parameters(), lr=1e-2, weight_decay=0.0)
+    history = []
+    for _ in range(6):
+        output = graph(prototypes)
+        history.append([ratios.detach().log() for ratios in (output.domain_ratios, *output.hierarchical_ratios)])
+        (output.domain_ratios[:, 0].sum() + sum(r[:, 0].sum() for r in output.hierarchical_ratios)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    moves = [max(float((b - a).abs().max()) for a, b in zip(*pair, strict=True)) for pair in pairwise(history)]
+    assert min(moves) > 0.01
+    assert max(moves) < 0.3
+
+
 def test_no_parameter_belongs_to_a_domain() -> None:
     """Equivariance by construction, and a graph of the same size for 4 domains or 40."""
     few, many = (
@@ -100,6 +125,7 @@ def test_attention_agrees_with_its_equation() -> None:
     layer = DynamicAttention(LEVELS, heads * size, heads=heads).double()
     nodes = make_prototypes()[..., : heads * size]
     actual = layer(nodes)
+    nodes = nodes / (heads * size) ** 0.5
     for level in range(LEVELS):
         source, neighbour = nodes[level] @ layer.source[level], nodes[level] @ layer.neighbour[level]
         for i in range(DOMAINS):
