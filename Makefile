@@ -11,10 +11,10 @@ export PYTHON VENV
 export PYTHONNOUSERSITE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check fix readme paper paper-table lock wheel-smoke
+.PHONY: help setup demo test test-slow test-transformers5 check fix readme paper paper-table lock wheel-smoke
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## make .venv with hrkd, all extras and all tools (returns at once when nothing changed)
 	@bash scripts/setup.sh
@@ -27,6 +27,9 @@ test: setup ## run the default test tier: offline, CPU, minutes
 
 test-slow: setup ## run the tests that take minutes or more tools
 	$(BIN)/python -m pytest -m slow
+
+test-transformers5: setup ## train, export and quantise under transformers 5, in an environment layered over .venv
+	bash scripts/transformers5.sh
 
 check: setup ## lint, format, types, import contracts, spelling
 	$(BIN)/ruff check .

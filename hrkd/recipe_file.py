@@ -30,7 +30,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: The file is missing or not YAML, or any key or value is wrong; all problems in one message.
     """
     try:
-        value = _read_yaml(path.read_text(encoding="utf-8"))
+        value = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecipeError(f"recipe `{path}` does not exist", hint="see `hrkd recipe list`") from error
     except IsADirectoryError as error:
@@ -66,7 +66,7 @@ def _apply_override(value: dict[str, Any], override: str) -> None:
         if not isinstance(node, dict):
             raise RecipeError(f"override `{override}`: `{parent}` is not a section")
     try:
-        node[last] = _read_yaml(text)
+        node[last] = read_yaml(text)
     except ValueError as error:
         raise RecipeError(f"override `{override[:80]}`: the value is not valid YAML") from error
 
@@ -83,7 +83,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(text: str) -> Any:
+def read_yaml(text: str) -> Any:
+    """Read YAML without objects, and without keys that stand twice.
+
+    Raises:
+        ValueError: It is not valid YAML; the message says where.
+    """
     try:
         return yaml.load(text, _UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # the library lets a 13th month through as ValueError

@@ -7,7 +7,7 @@ from pathlib import Path
 from hrkd.artifact import read_stage
 from hrkd.bundle import Manifest, open_bundle
 from hrkd.errors import ArtifactError
-from hrkd.recipe import ExportConfig, Recipe
+from hrkd.recipe import ExportConfig, Quantization, Recipe
 from hrkd_cli.output import Output
 from hrkd_cli.recipes import export_config
 from hrkd_export import export_bundle, inputs_hash
@@ -24,8 +24,8 @@ def role_of(checkpoint: Path) -> Role:
 
 def default_output(checkpoint: Path, config: ExportConfig) -> Path:
     """Return the bundle folder of a model folder inside its run: ``bundles/int8``, ``bundles/teacher-fp32``, ..."""
-    precision = config.quantize or "fp32"
-    name = f"teacher-{precision}" if role_of(checkpoint) == TEACHER else precision
+    way = str(config.quantize or "fp32")
+    name = f"teacher-{way}" if role_of(checkpoint) == TEACHER else way
     return checkpoint.parent / "bundles" / name
 
 
@@ -59,6 +59,21 @@ def make_bundle(
         return existing
     role = role_of(checkpoint)
     return export_bundle(checkpoint, bundle, config, role=role, recipe=recipe, overwrite=overwrite, message=output.note)
+
+
+def export_and_show(
+    checkpoint: Path, bundle: Path, config: ExportConfig, output: Output, *, recipe: Recipe | None, overwrite: bool
+) -> None:
+    """Make a bundle, of the best way of quantising where the way is ``auto``, and print what it is."""
+    if config.quantize is not Quantization.AUTO:
+        manifest = make_bundle(checkpoint, bundle, config, output, recipe=recipe, overwrite=overwrite)
+        output.result({"bundle": str(bundle), **manifest.model_dump(mode="json")}, manifest_lines(bundle, manifest))
+        return
+    from hrkd_cli.candidates import candidate_table, make_best
+
+    manifest, rows = make_best(checkpoint, bundle, config, output, recipe=recipe, overwrite=overwrite)
+    document = {"bundle": str(bundle), "candidates": rows, **manifest.model_dump(mode="json")}
+    output.result(document, candidate_table(rows), manifest_lines(bundle, manifest))
 
 
 def teacher_bundle(checkpoint: Path, output: Output, *, recipe: Recipe | None) -> Path:

@@ -22,6 +22,8 @@ _EXTRA_OF_MODULE = {
     "matplotlib": "report",
     "onnx": "export",
     "onnxruntime": "edge",
+    "nncf": "openvino",
+    "openvino": "openvino",
     "optimum": "export",
     "pandas": "train",
     "psutil": "edge",

@@ -89,15 +89,18 @@ def from_options(**sections: dict[str, Any]) -> Recipe:
     return parse_recipe(value, origin="command line")
 
 
-def export_config(
-    recipe: Recipe | None, *, quantize: str | None, target: str | None = None, backend: str | None = None
-) -> ExportConfig:
+def export_config(recipe: Recipe | None, *, quantize: str | None, **options: Any) -> ExportConfig:
     """Return how to export: the run's own settings, with what the options say over them.
 
     Unlike the others, ``quantize`` is always the option's: without it the graph stays in floating point.
+
+    Args:
+        recipe: Of the run; None outside one.
+        quantize: Way of quantising.
+        options: Other keys of the recipe's section; None means "not given".
     """
     values = recipe.export.model_dump(mode="json", exclude={"quantize"}) if recipe else {}
-    values |= {key: value for key, value in {"target": target, "backend": backend}.items() if value is not None}
+    values |= {key: value for key, value in options.items() if value is not None}
     config = from_options(export={**values, "quantize": quantize}).export
     return config if quantize else config.model_copy(update={"quantize": None})
 

@@ -8,6 +8,8 @@ behind it, which a machine that offers a CPU build of torch neither needs nor sh
     torch-cuda.txt  what only the registry's torch for Linux needs
     dev.txt         everything else
 
+transformers5.txt holds only what differs from dev.txt.
+
 The CPU build needs its own file: told several hashes, pip takes a registry's file over a local one.
 
 The files hold no addresses: where packages come from is the machine's own setting.
@@ -21,7 +23,7 @@ import sys
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements"
-EXTRAS = ("edge", "export", "report", "train")
+EXTRAS = ("edge", "export", "openvino", "report", "train")
 TORCH_CPU = "torch==2.13.0+cpu"
 TORCH_CPU_BUILDS = {
     "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl": (
@@ -48,6 +50,10 @@ def main() -> None:
         "edge.in and pyproject.toml",
         compile_lock("requirements/edge.in", "pyproject.toml", extras=("edge",), constraint="requirements/dev.txt"),
     )
+    transformers5 = compile_lock("requirements/transformers5.in")
+    known = {block.split()[0] for block in blocks}
+    different = [block for block in transformers5 if block.split()[0] not in known]
+    write("transformers5.txt", "transformers5.in", different)
     write("demo-weights.txt", "demo-weights.in", compile_lock("requirements/demo-weights.in", dependencies=False))
 
 

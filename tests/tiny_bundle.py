@@ -13,21 +13,26 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hrkd.artifact import write_text
 from hrkd.bundle import (
+    CARD,
     MODEL,
     TOKENIZER,
     EvalExample,
     GraphFacts,
+    Invariance,
     Manifest,
     ReferenceMetrics,
     describe_files,
     write_eval,
     write_manifest,
 )
+from hrkd.bundle_card import render_card
 from tiny import FILLER, NEGATIVE, POSITIVE, SPECIAL, make_rows
 
 VOCABULARY = (*SPECIAL, *POSITIVE, *NEGATIVE, *FILLER)
 LABELS = ("neg", "pos")
+ADVICE = "Batches and padding are safe."
 
 
 def make_bundle(
@@ -42,6 +47,7 @@ def make_bundle(
     session: dict[str, Any] | None = None,
     max_length: int = 16,
     padding_bytes: int = 0,
+    text_pairs: bool = False,
 ) -> Manifest:
     """Write a bundle that classifies the texts of :mod:`tiny`.
 
@@ -56,6 +62,7 @@ def make_bundle(
         session: Session settings of the manifest.
         max_length: Longest input in tokens.
         padding_bytes: Unused weights in the graph, to make bundles of different sizes.
+        text_pairs: Whether the manifest asks for pairs; the evaluation texts are single ones anyway.
     """
     folder.mkdir(parents=True)
     weights = token_weights(noise)
@@ -67,21 +74,31 @@ def make_bundle(
         name=name,
         role=role,
         precision=precision,
+        quantization=None if precision == "fp32" else precision,
+        engine="onnxruntime",
         target="avx2",
         backend=None,
         domain_names=tuple(domain_names),
         label_names=LABELS,
         max_length=max_length,
-        text_pairs=False,
+        text_pairs=text_pairs,
         parents={},
         recipe_hash=None,
         method={},
         versions={},
         graph=GraphFacts(opset=17, ir_version=8, operators={}, quantized_bytes=0, float_bytes=0),
+        fusions={},
         reference=ReferenceMetrics(average=1.0, worst=1.0, domains={}, agreement_with_teacher=1.0),
+        flips=None,
+        invariance=Invariance(texts=0, padded_flips=0.0, batched_flips=0.0, largest_change=0.0, advice=ADVICE),
+        validation=None,
+        guard=None,
+        vocabulary=None,
         session=session if session is not None else {"allow_spinning": "0"},
         files=describe_files(folder),
     )
+    write_text(folder / CARD, render_card(manifest))
+    manifest = manifest.model_copy(update={"files": describe_files(folder)})
     write_manifest(folder, manifest)
     return manifest
 

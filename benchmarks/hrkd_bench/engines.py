@@ -71,6 +71,7 @@ class Engine:
 
 ENGINES: dict[str, Engine] = {
     "onnxruntime": Engine("hrkd_bench.runtime:Classifier", ("numpy", "tokenizers", "onnxruntime"), "edge"),
+    "openvino": Engine("hrkd_bench.runtime:Classifier", ("numpy", "tokenizers", "openvino"), "openvino"),
     "pytorch": Engine("hrkd.inference:TorchClassifier", ("numpy", "torch", "transformers"), "train"),
 }
 

@@ -1,4 +1,4 @@
-"""Run a bundle: numpy, onnxruntime and tokenizers are all it needs.
+"""Run a bundle: numpy, tokenizers and onnxruntime are all it needs (or OpenVINO, for a bundle made for it).
 
 ::
 
@@ -17,18 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hrkd.bundle import MODEL, TOKENIZER, UNKNOWN_DOMAIN, Manifest, open_bundle
+from hrkd.engines import Graph, Logits, open_graph, whole_number
 from hrkd.errors import ArtifactError, BenchError, DataError, MissingExtraError, first_line
 from hrkd_bench.cpus import available_cpus
-from hrkd_bench.session import OUTPUT, open_session, whole_number
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
-Logits = NDArray[np.float32]
 Domains = str | Sequence[str | None] | None
 
 
@@ -55,11 +52,11 @@ class Classifier:
         threads: Threads that one answer may use.
     """
 
-    def __init__(self, manifest: Manifest, tokenizer: Tokenizer, session: InferenceSession, threads: int) -> None:
+    def __init__(self, manifest: Manifest, tokenizer: Tokenizer, graph: Graph, threads: int) -> None:
         self.manifest = manifest
         self.threads = threads
         self._tokenizer = tokenizer
-        self._session = session
+        self._graph = graph
         self._pad_id = _pad_id(tokenizer)
         tokenizer.no_padding()
         tokenizer.enable_truncation(manifest.max_length)
@@ -76,7 +73,7 @@ class Classifier:
         Raises:
             ArtifactError: The bundle is incomplete, changed, of another schema, or cannot be loaded.
             BenchError: ``threads`` is less than 1.
-            MissingExtraError: onnxruntime or tokenizers is not installed.
+            MissingExtraError: tokenizers, or the engine, is not installed.
         """
         folder = Path(path)
         manifest = open_bundle(folder)
@@ -84,8 +81,8 @@ class Classifier:
         if threads < 1:
             raise BenchError(f"a model cannot run on {threads} threads", hint="give 1 or more")
         tokenizer = _load_tokenizer(folder / TOKENIZER)
-        session = open_session(folder / MODEL, manifest.session, threads)
-        return cls(manifest, tokenizer, session, threads)
+        graph = open_graph(folder / MODEL, manifest.engine, manifest.session, threads)
+        return cls(manifest, tokenizer, graph, threads)
 
     @property
     def domain_names(self) -> tuple[str, ...]:
@@ -168,12 +165,13 @@ class Classifier:
         for row, (encoded, length) in enumerate(zip(encodeds, lengths, strict=True)):
             input_ids[row, :length] = encoded
             attention_mask[row, :length] = 1
-        feeds = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "domain_id": np.asarray(domain_ids, dtype=np.int64),
-        }
-        logits: Logits = self._session.run([OUTPUT], feeds)[0]
+        logits = self._graph.run(input_ids, attention_mask, np.asarray(domain_ids, dtype=np.int64))
+        if logits.shape != (len(encodeds), len(self.label_names)):
+            raise ArtifactError(
+                f"the graph answers with the shape {logits.shape}, {len(encodeds)} text(s) and "
+                f"{len(self.label_names)} labels give another",
+                hint="export the bundle again",
+            )
         return logits
 
     def _predict(self, logits: Logits, domain: str | None) -> Prediction:

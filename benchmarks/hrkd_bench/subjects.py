@@ -93,12 +93,12 @@ def _replace_duplicates(names: list[str], substitutes: list[str]) -> list[str]:
 
 
 def _bundle(path: Path) -> Subject:
-    require_engine("onnxruntime")
     manifest = open_bundle(path)
+    require_engine(manifest.engine)
     return Subject(
         name=manifest.name,
         role=manifest.role,
-        engine="onnxruntime",
+        engine=manifest.engine,
         precision=manifest.precision,
         path=path,
         model_sha256=manifest.model_sha256,

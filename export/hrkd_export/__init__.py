@@ -5,12 +5,10 @@ Importing this package loads neither torch nor onnx; :func:`export_bundle` impor
 
 from __future__ import annotations
 
-import os
-
-# onnxruntime reads this once, at its import, and sends usage data unless it is set.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
+from hrkd.engines import forbid_telemetry
 from hrkd_export.export import export_bundle
 from hrkd_export.inputs import inputs_hash
 
 __all__ = ["export_bundle", "inputs_hash"]
+
+forbid_telemetry()  # before a module of this package imports an engine

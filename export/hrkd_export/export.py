@@ -36,7 +36,7 @@ def export_bundle(
         output: Bundle folder to make.
         config: Precision, target and limits.
         role: What the bundle is called in comparisons.
-        recipe: The run's recipe; its hash goes into the manifest.
+        recipe: The run's recipe; leads to training and validation texts, and its hash goes into the manifest.
         overwrite: Whether an existing bundle at ``output`` is replaced. Anything else there is never replaced.
         message: Receives one line per step.
 
@@ -55,8 +55,7 @@ def export_bundle(
             if (error.name or "").partition(".")[0] not in LIBRARIES:
                 raise
             raise MissingExtraError("exporting a model", "export") from error
-        build = Build(checkpoint, config, role, message or _silent)
-        return build.write(folder, record=record, recipe=recipe)
+        return Build(checkpoint, config, role, recipe, message or _silent).write(folder, record=record)
 
 
 def _check_output(checkpoint: Path, output: Path, *, overwrite: bool) -> None:

@@ -21,6 +21,8 @@ DISTRIBUTIONS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
     "optimum": ("optimum",),
     "optimum-onnx": ("optimum-onnx",),
+    "openvino": ("openvino",),
+    "nncf": ("nncf",),
 }
 """Libraries that shape the result, each with the distributions that may provide it."""
 
@@ -32,7 +34,9 @@ def inputs_hash(checkpoint: Path, config: ExportConfig, role: Role) -> str:
     for on this machine.
     """
     options = config.model_dump(mode="json")
-    options["target"] = resolve_target(config.target).value if config.quantize else None
+    target = resolve_target(config.target, config.targets) if config.quantize else None
+    options["target"] = target.model_dump(mode="json") if target else None
+    del options["targets"]  # a path; what it says of the target is in the target
     return hash_of(
         {"checkpoint": folder_hash(checkpoint), "options": options, "role": role, "versions": library_versions()}
     )

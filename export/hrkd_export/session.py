@@ -1,34 +1,37 @@
-"""onnxruntime sessions as this package opens them, and the settings that a bundle recommends."""
+"""Graphs as this package opens them while it works, and the settings that a bundle recommends."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
+from hrkd.engines import Engine, Graph, IntArray, Logits, Setting, open_graph
 
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
+__all__ = ["IntArray", "Logits", "open_session", "run_session", "session_settings"]
 
-SESSION_SETTINGS: dict[str, int | bool | str] = {"allow_spinning": False, "graph_optimization_level": "all"}
-"""Idle threads sleep instead of burning the device's battery; the number of threads is left to the device."""
-
-
-def open_session(model: Path) -> onnxruntime.InferenceSession:
-    """Open a graph on the CPU with :data:`SESSION_SETTINGS`, on one thread: sums then come out the same everywhere."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+_SETTINGS: Mapping[Engine, Mapping[str, Setting]] = {
+    # Idle threads sleep instead of burning the device's battery; the number of threads is left to the device.
+    # onnxruntime's fused kernel of addition and layer norm is several times slower than the two apart (docs/log.md).
+    "onnxruntime": {"allow_spinning": False, "graph_optimization_level": "all", "skip_layer_norm_fusion": False},
+    "openvino": {},
+}
 
 
-def run_session(
-    session: onnxruntime.InferenceSession, input_ids: IntArray, attention_mask: IntArray, domain_ids: IntArray
-) -> FloatArray:
+def session_settings(engine: Engine, max_length: int) -> dict[str, Setting]:
+    """Return the settings that a bundle recommends.
+
+    For OpenVINO a text cut to ``max_length`` tokens has a copy of the graph for exactly that length: a fifth faster,
+    for the memory of the weights once more (docs/log.md).
+    """
+    own: dict[str, Setting] = {"static_length": max_length} if engine == "openvino" else {}
+    return {**_SETTINGS[engine], **own}
+
+
+def open_session(model: Path, engine: Engine = "onnxruntime") -> Graph:
+    """Open a graph with a bundle's settings, on one thread: sums then come out the same everywhere."""
+    return open_graph(model, engine, _SETTINGS[engine], threads=1)
+
+
+def run_session(session: Graph, input_ids: IntArray, attention_mask: IntArray, domain_ids: IntArray) -> Logits:
     """Return the logits, shape (B, C), for (B, T), (B, T) and (B,)."""
-    inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "domain_id": domain_ids}
-    logits: FloatArray = session.run(["logits"], inputs)[0]
-    return logits
+    return session.run(input_ids, attention_mask, domain_ids)

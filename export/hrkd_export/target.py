@@ -1,4 +1,4 @@
-"""Which instruction set int8 weights are made for, and how that decides their range.
+"""What a bundle is made for: a table of targets, and which of them this machine is.
 
 x86 cores without VNNI multiply unsigned by signed bytes with an instruction (VPMADDUBSW) whose 16-bit sums saturate,
 which silently corrupts logits; weights of 7 bits cannot reach the limit. Cores with VNNI and Arm cores accumulate in
@@ -9,67 +9,105 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from hrkd.data.suggest import suggestion
 from hrkd.errors import ExportError
-from hrkd.recipe import Target
+from hrkd.recipe import Quantization
+from hrkd.recipe_file import read_yaml
 
-X86_MACHINES = frozenset({"x86_64", "amd64", "i386", "i686"})
-ARM64_MACHINES = frozenset({"aarch64", "arm64"})
-VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
+TABLE = Path(__file__).with_name("targets.yaml")
+AUTO = "auto"
+RESERVED = frozenset({AUTO, "any"})
+"""Names that mean something else: what this machine is, and the target of an fp32 bundle."""
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """How int8 weights are made for one target; activations are always unsigned 8-bit, ranged at run time.
+class Target(BaseModel):
+    """A row of the table.
 
     Attributes:
+        name: What people type, and what the manifest says.
+        what: One line for people.
+        machines: Machine names, lower case as `platform.machine` gives them, that ``auto`` may take for this target.
+        flags: Processor flags, as Linux names them, of which one must be there too; any processor if empty.
         reduce_range: Whether weights use 7 bits instead of 8.
         per_channel: Whether each output channel of a weight matrix has a scale of its own.
+        quantizations: What is worth trying, the first one the default.
+        engines: What may run the bundle there.
+        providers: Execution providers of onnxruntime, in order of preference.
     """
 
-    reduce_range: bool
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+    what: Annotated[str, Field(min_length=1)]
+    machines: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    reduce_range: bool = False
     per_channel: bool = True
+    quantizations: Annotated[tuple[Quantization, ...], Field(min_length=1)]
+    engines: Annotated[tuple[Literal["onnxruntime", "openvino"], ...], Field(min_length=1)] = ("onnxruntime",)
+    providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
+
+    @field_validator("quantizations")
+    @classmethod
+    def _no_choice_within_a_choice(cls, value: tuple[Quantization, ...]) -> tuple[Quantization, ...]:
+        if Quantization.AUTO in value:
+            raise ValueError("`auto` is no quantisation of its own; list the ones to try")
+        return value
 
 
-PRESETS: Mapping[Target, Preset] = MappingProxyType(
-    {
-        Target.AVX2: Preset(reduce_range=True),
-        Target.AVX512: Preset(reduce_range=True),
-        Target.AVX512_VNNI: Preset(reduce_range=False),
-        Target.ARM64: Preset(reduce_range=False),
-    }
-)
+def load_targets(extra: Path | None = None) -> Mapping[str, Target]:
+    """Return the table by name, in the order in which ``auto`` tries it.
+
+    Args:
+        extra: YAML file with further targets, which are tried before the table's own.
+
+    Raises:
+        ExportError: The file cannot be read, or a row is wrong or has a name that is taken.
+    """
+    table = _read_rows(TABLE, {})
+    if extra is not None:
+        table = {**_read_rows(extra, table), **table}
+    return MappingProxyType(table)
 
 
-def resolve_target(target: Target) -> Target:
-    """Return ``target``, with ``auto`` replaced by what this machine is."""
-    return detect_target(platform.machine(), read_cpu_flags()) if target is Target.AUTO else target
+def resolve_target(name: str, extra: Path | None = None) -> Target:
+    """Return the target of a name, with ``auto`` replaced by what this machine is.
+
+    Raises:
+        ExportError: The name is unknown, or ``auto`` finds no target for this machine.
+    """
+    targets = load_targets(extra)
+    if name == AUTO:
+        return detect_target(platform.machine(), read_cpu_flags(), targets)
+    if name not in targets:
+        raise ExportError(f"target `{name}` is unknown", hint=suggestion(name, [AUTO, *targets]))
+    return targets[name]
 
 
-def detect_target(machine: str, flags: Collection[str]) -> Target:
+def detect_target(machine: str, flags: Collection[str], targets: Mapping[str, Target]) -> Target:
     """Choose the target for a processor.
 
     Args:
         machine: Machine name as `platform.machine` gives it.
-        flags: Processor flags as Linux names them; empty where unknown, which yields the most careful x86 target.
+        flags: Processor flags as Linux names them; empty where unknown, which yields the most careful target.
+        targets: The table, most specific rows first.
 
     Raises:
-        ExportError: Neither x86 nor 64-bit Arm.
+        ExportError: No row fits.
     """
-    name = machine.lower()
-    if name in ARM64_MACHINES:
-        return Target.ARM64
-    if name not in X86_MACHINES:
-        raise ExportError(
-            f"no int8 preset is known for this machine's processor (`{machine}`)",
-            hint="name the processor of the device with --target (avx2, avx512, avx512_vnni, arm64)",
-        )
-    if VNNI_FLAGS & set(flags):
-        return Target.AVX512_VNNI
-    return Target.AVX512 if "avx512f" in flags else Target.AVX2
+    for target in targets.values():
+        if machine.lower() in target.machines and (not target.flags or set(target.flags) & set(flags)):
+            return target
+    raise ExportError(
+        f"no target is known for this machine's processor (`{machine}`)",
+        hint=f"name the processor of the device with --target; {suggestion('', targets)}",
+    )
 
 
 def read_cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
@@ -83,3 +121,42 @@ def read_cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
         if name.strip() in {"flags", "Features"}:
             return frozenset(value.split())
     return frozenset()
+
+
+def _read_rows(path: Path, known: Mapping[str, Target]) -> dict[str, Target]:
+    try:
+        value = read_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ExportError(f"targets `{path}` cannot be read: {error.strerror}", hint="see docs/targets.md") from error
+    except ValueError as error:
+        raise ExportError(f"targets `{path}` are not valid YAML: {error}") from error
+    if not isinstance(value, dict) or not all(isinstance(row, dict) for row in value.values()):
+        raise ExportError(f"targets `{path}` hold no `name: {{...}}` mapping", hint="see docs/targets.md")
+    rows: dict[str, Target] = {}
+    for name, row in value.items():
+        if name in RESERVED or name in known:
+            raise ExportError(f"targets `{path}`: the name `{name}` is taken", hint="choose another name")
+        rows[name] = _parse_row(path, str(name), row, {**known, **rows})
+    return rows
+
+
+def _parse_row(path: Path, name: str, row: Mapping[str, Any], known: Mapping[str, Target]) -> Target:
+    """Return a checked row; what it does not say comes from the row that it is ``like``, except how it is recognised.
+
+    Machines and flags are left out, because a variant that inherited them would take the other's place in ``auto``.
+    """
+    where = f"targets `{path}`: `{name}`"
+    own = {key: item for key, item in row.items() if key != "like"}
+    parent = row.get("like")
+    if parent is not None and parent not in known:
+        raise ExportError(f"{where}: there is no target `{parent}` to be like", hint=suggestion(str(parent), known))
+    inherited = known[parent].model_dump(exclude={"name", "machines", "flags"}) if parent else {}
+    try:
+        return Target.model_validate({**inherited, **own, "name": name})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = str(problem["loc"][0])
+        if problem["type"] == "extra_forbidden":
+            hint = suggestion(key, ["like", *(field for field in Target.model_fields if field != "name")])
+            raise ExportError(f"{where}: unknown key `{key}`", hint=hint) from error
+        raise ExportError(f"{where}: `{key}`: {problem['msg']}", hint="see docs/targets.md") from error

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hrkd.errors import ExportError, first_line
 from hrkd.models import MultiDomainClassifier
+from hrkd_export.first_token import keep_first_token
 
 INPUT_NAMES = ("input_ids", "attention_mask", "domain_id")
 OUTPUT_NAME = "logits"
@@ -60,6 +61,7 @@ def export_onnx(classifier: MultiDomainClassifier, path: Path, opset: int) -> No
     _trace(ExportWrapper(classifier), path, opset)
     model = onnx.load(path)
     normalize(model)
+    keep_first_token(model)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from hrkd.artifact import hash_of
 from hrkd.recipe.base import Section
 from hrkd.recipe.data import DataConfig, DataSource
-from hrkd.recipe.delivery import BenchConfig, ExportConfig, QuantizationBackend, Target
+from hrkd.recipe.delivery import BenchConfig, ExportConfig, Quantization, QuantizationBackend
 from hrkd.recipe.method import (
     Aggregate,
     AttentionTerm,
@@ -52,12 +52,12 @@ __all__ = [
     "OuterLoss",
     "Phase",
     "Precision",
+    "Quantization",
     "QuantizationBackend",
     "Recipe",
     "Section",
     "StudentConfig",
     "StudentInit",
-    "Target",
     "TeacherConfig",
     "TeacherTrainingConfig",
     "TermWeights",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
-from hrkd.recipe.base import PositiveInt, Section
+from hrkd.recipe.base import Name, PositiveInt, Section
 
 
 class QuantizationBackend(StrEnum):
@@ -19,26 +20,57 @@ class QuantizationBackend(StrEnum):
     ORT = "ort"
 
 
-class Target(StrEnum):
-    """Instruction set of the machine that will run the bundle."""
+class Quantization(StrEnum):
+    """What is done to the weights, and for which engine."""
 
     AUTO = "auto"
-    """Read from this machine's processor."""
-    AVX2 = "avx2"
-    AVX512 = "avx512"
-    AVX512_VNNI = "avx512_vnni"
-    ARM64 = "arm64"
+    """Every way that the target knows is tried and measured; the best one within the limits becomes the bundle."""
+    INT8 = "int8"
+    """Dynamic: int8 weights, activations ranged at run time."""
+    INT8_FUSED = "int8-fused"
+    """The same on a graph that was fused offline."""
+    INT8_STATIC_QDQ = "int8-static-qdq"
+    """Activations ranged on calibration texts, as pairs of quantise and dequantise nodes."""
+    INT8_STATIC_QOPERATOR = "int8-static-qoperator"
+    """The same as integer operators."""
+    INT8_WEIGHTS = "int8-weights"
+    """Weights alone, in blocks; activations are quantised block by block inside the product."""
+    INT4_WEIGHTS = "int4-weights"
+    FP16 = "fp16"
+    """For providers that compute in half precision."""
+    INT8_OPENVINO = "int8-openvino"
+    """Static, placed for OpenVINO, which then runs the bundle."""
 
 
 class ExportConfig(Section):
     """How the student becomes a bundle."""
 
-    quantize: Literal["int8"] | None = "int8"
-    target: Target = Target.AUTO
+    quantize: Quantization | None = Quantization.INT8
+    target: Name = "auto"
+    """Row of the table of targets, or ``auto``: what this machine's processor is."""
+    targets: Path | None = None
+    """YAML file with further targets (docs/targets.md)."""
     backend: QuantizationBackend = QuantizationBackend.AUTO
-    opset: Annotated[int, Field(ge=14, le=20)] = 17
+    """Library of the dynamic and static quantisations."""
+    opset: Annotated[int, Field(ge=14, le=21)] = 17
+    runtime_version: Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")] | None = None
+    """Oldest onnxruntime that must read the bundle, e.g. ``1.16``: caps opset and IR version."""
+    trim_vocab: bool = False
+    """Keep only the pieces of the vocabulary that the training texts use, and all single characters."""
+    max_vocab: PositiveInt | None = None
+    """Keep at most this many pieces, the most frequent ones; implies ``trim_vocab``."""
+    max_drop_per_domain: Annotated[float, Field(gt=0.0)] | None = None
+    """Points of accuracy that quantising may cost in any domain, on validation texts; layers stay in float until it
+    holds."""
+    calibration_texts_per_domain: PositiveInt = 64
+    """Training texts of each domain that static quantisation ranges activations on."""
     eval_examples_per_domain: PositiveInt = 1000
     """Test texts of each domain that travel in the bundle, so that accuracy can be measured on the device."""
+
+    @property
+    def trims(self) -> bool:
+        """Whether the vocabulary is cut."""
+        return self.trim_vocab or self.max_vocab is not None
 
 
 class BenchConfig(Section):

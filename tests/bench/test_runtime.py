@@ -12,7 +12,7 @@ import pytest
 
 import hrkd_bench.runtime
 from hrkd.artifact import read_json, write_json
-from hrkd.bundle import describe_files, open_bundle, read_eval
+from hrkd.bundle import SCHEMA_VERSION, describe_files, open_bundle, read_eval
 from hrkd.errors import ArtifactError, BenchError, DataError, MissingExtraError
 from hrkd_bench.runtime import Classifier
 from tiny_bundle import LABELS, VOCABULARY, head_biases, make_bundle, token_weights
@@ -135,12 +135,14 @@ def test_a_missing_file_is_refused(bundle: Path) -> None:
 def test_a_newer_schema_is_refused(bundle: Path) -> None:
     """Prevents reading a future bundle with today's meaning of its fields."""
     manifest = read_json(bundle / "manifest.json")
-    write_json(bundle / "manifest.json", manifest | {"schema_version": 2})
-    with pytest.raises(ArtifactError, match="schema version 2"):
+    write_json(bundle / "manifest.json", manifest | {"schema_version": SCHEMA_VERSION + 1})
+    with pytest.raises(ArtifactError, match=f"schema version {SCHEMA_VERSION + 1}"):
         Classifier.load(bundle)
 
 
-@pytest.mark.parametrize(("name", "words"), [("model.onnx", "cannot load"), ("tokenizer.json", "is not a tokenizer")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("model.onnx", "is not an ONNX file"), ("tokenizer.json", "is not a tokenizer")]
+)
 def test_a_broken_file_with_the_right_hash_is_refused(bundle: Path, name: str, words: str) -> None:
     """Prevents a traceback when the export itself wrote nonsense."""
     (bundle / name).write_bytes(b"nonsense")

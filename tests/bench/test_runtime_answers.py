@@ -102,6 +102,13 @@ def test_long_texts_are_cut_to_the_maximum_length(classifier: Classifier) -> Non
     np.testing.assert_allclose(actual, expected_probabilities(text, 0), atol=1e-5)
 
 
+def test_more_labels_than_the_graph_has_are_refused(own_folder: Path) -> None:
+    """Prevents a traceback, or probabilities under the wrong names, from a manifest that does not fit its graph."""
+    change_manifest(own_folder, label_names=["neg", "pos", "neutral"])
+    with pytest.raises(ArtifactError, match="3 labels"):
+        Classifier.load(own_folder)(["good"], "books")
+
+
 @pytest.mark.parametrize("name", [MODEL, TOKENIZER, EVAL])
 def test_missing_file_is_refused(own_folder: Path, name: str) -> None:
     """Prevents a half-copied bundle from failing later with a message of another library."""
@@ -140,4 +147,4 @@ def test_threads_reach_onnxruntime(
     monkeypatch.setattr(runtime, "available_cpus", lambda: granted)
     classifier = Classifier.load(own_folder, threads=asked)
     assert classifier.threads == expected
-    assert classifier._session.get_session_options().intra_op_num_threads == expected
+    assert classifier._graph._session.get_session_options().intra_op_num_threads == expected

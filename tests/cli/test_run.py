@@ -37,7 +37,7 @@ def test_run_leaves_everything_behind(run_folder: Path) -> None:
     assert {"recipe.yaml", "bench.json", "report.html", "teacher/stage.json", "student/stage.json"} <= files
     for bundle in ("int8", "teacher-fp32"):
         assert {path.name for path in (run_folder / "bundles" / bundle).iterdir()} == {
-            *("model.onnx", "tokenizer.json", "manifest.json", "eval.jsonl")
+            *("model.onnx", "tokenizer.json", "manifest.json", "eval.jsonl", "README.md")
         }
     assert not [name for name in files if name.endswith(".tmp")]
     document = json.loads((run_folder / "bench.json").read_text(encoding="utf-8"))

@@ -13,16 +13,16 @@ import torch
 from tokenizers import Tokenizer
 
 from hrkd.artifact import STAGE_RECORD, finish_stage
-from hrkd.bundle import EVAL, MANIFEST, MODEL, EvalExample, open_bundle, read_eval
+from hrkd.bundle import CARD, EVAL, MANIFEST, MODEL, EvalExample, open_bundle, read_eval
 from hrkd.errors import ArtifactError, CheckpointError, ExportError, HrkdError, MissingExtraError
 from hrkd.models import load_classifier, load_tokenizer
-from hrkd.recipe import ExportConfig, QuantizationBackend, Target
+from hrkd.recipe import ExportConfig, QuantizationBackend
 from hrkd_export import export_bundle, inputs_hash
 from hrkd_export.evaluation_texts import sample_examples
 from hrkd_export.session import open_session, run_session
 
 FP32 = ExportConfig(quantize=None)
-INT8 = ExportConfig(target=Target.AVX512_VNNI)
+INT8 = ExportConfig(target="avx512_vnni")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_bundle_opens_and_says_what_it_is(bundles: dict[str, Path], precision: s
     """Prevents a manifest that does not fit the files beside it."""
     folder = bundles[precision]
     manifest = open_bundle(folder)
-    assert sorted(path.name for path in folder.iterdir()) == sorted([MODEL, "tokenizer.json", EVAL, MANIFEST])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([MODEL, "tokenizer.json", EVAL, MANIFEST, CARD])
     assert (manifest.name, manifest.precision) == (f"student-{precision}", precision)
     assert (manifest.target, manifest.backend) == {"fp32": ("any", None), "int8": ("avx512_vnni", "optimum")}[precision]
     assert (manifest.max_length, manifest.text_pairs) == (48, False)
@@ -136,7 +136,7 @@ def test_inputs_hash_changes_with_what_matters(own_checkpoint: Path) -> None:
     before = inputs_hash(own_checkpoint, INT8, "student")
     assert inputs_hash(own_checkpoint, INT8, "student") == before
     assert inputs_hash(own_checkpoint, INT8, "teacher") != before
-    assert inputs_hash(own_checkpoint, INT8.model_copy(update={"target": Target.AVX2}), "student") != before
+    assert inputs_hash(own_checkpoint, INT8.model_copy(update={"target": "avx2"}), "student") != before
     (own_checkpoint / "model.safetensors").write_bytes(b"other weights")
     assert inputs_hash(own_checkpoint, INT8, "student") != before
 
@@ -209,7 +209,7 @@ def test_failure_leaves_nothing_behind(own_checkpoint: Path, tmp_path: Path, mon
     def fail(*_arguments: object) -> None:
         raise ExportError("no luck")
 
-    monkeypatch.setattr("hrkd_export.build.measure_reference", fail)
+    monkeypatch.setattr("hrkd_export.build.invariance", fail)
     with pytest.raises(ExportError, match="no luck"):
         export_bundle(own_checkpoint, output, INT8, overwrite=True)
     assert open_bundle(output).bundle_hash == first.bundle_hash

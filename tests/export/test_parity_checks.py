@@ -16,8 +16,8 @@ from torch import Tensor
 from hrkd.bundle import EvalExample
 from hrkd.errors import ExportError
 from hrkd.models import load_classifier, load_tokenizer
-from hrkd_export.build import write_tokenizer
 from hrkd_export.evaluation_texts import read_checkpoint_examples
+from hrkd_export.model import write_tokenizer
 from hrkd_export.parity import NASTY_TEXTS, TOLERANCE, check_logits, check_tokenizer, choose_probes, encode
 from hrkd_export.to_onnx import ExportWrapper, export_onnx
 

@@ -1,4 +1,4 @@
-"""int8 graphs: everything that should be small is small, both libraries agree, and the answers survive."""
+"""Dynamic int8: everything that should be small is small, both libraries agree, and the answers survive."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from onnx import numpy_helper
 
 from hrkd.errors import ExportError, MissingExtraError
 from hrkd.models import MultiDomainClassifier
-from hrkd.recipe import QuantizationBackend, Target
+from hrkd.recipe import QuantizationBackend
 from hrkd_export.facts import large_float_weights, read_facts
-from hrkd_export.quantize import quantize_int8, resolve_backend
+from hrkd_export.quantizers.base import Task
+from hrkd_export.quantizers.dynamic import quantize_plain, resolve_backend
 from hrkd_export.session import open_session, run_session
-from hrkd_export.target import PRESETS
+from hrkd_export.target import load_targets
 
+TARGETS = load_targets()
+CPU_TARGETS = [name for name, target in TARGETS.items() if target.machines]
 BACKENDS = (QuantizationBackend.OPTIMUM, QuantizationBackend.ORT)
 BIAS_BYTES = 1000
 """Above every bias, layer norm and head of the tiny models (head: 3 x 2 x 32 floats), below every matrix and table."""
+
+
+def quantize_int8(source: Path, destination: Path, target: str, backend: QuantizationBackend) -> None:
+    quantize_plain(Task(source, TARGETS[target], backend), destination)
 
 
 def integer_weights(path: Path) -> dict[str, np.ndarray]:
@@ -45,8 +52,8 @@ def logits_of(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("target", list(PRESETS))
-def test_no_large_float_weight_is_left(bert_graph: Path, tmp_path: Path, target: Target, backend) -> None:
+@pytest.mark.parametrize("target", CPU_TARGETS)
+def test_no_large_float_weight_is_left(bert_graph: Path, tmp_path: Path, target: str, backend) -> None:
     """Prevents an embedding table or the pooler from staying fp32, which is most of a small model's size."""
     quantize_int8(bert_graph, tmp_path / "int8.onnx", target, backend)
     assert large_float_weights(bert_graph, BIAS_BYTES)
@@ -58,15 +65,15 @@ def test_every_architecture_is_quantised_and_keeps_its_answers(
 ) -> None:
     """Prevents an encoder whose matrices the quantiser silently skips, or breaks."""
     _, path = exported
-    quantize_int8(path, tmp_path / "int8.onnx", Target.AVX512_VNNI, QuantizationBackend.OPTIMUM)
+    quantize_int8(path, tmp_path / "int8.onnx", "avx512_vnni", QuantizationBackend.OPTIMUM)
     assert large_float_weights(tmp_path / "int8.onnx", BIAS_BYTES) == {}
     exact, rounded = logits_of(path), logits_of(tmp_path / "int8.onnx")
     assert 0 < np.abs(exact - rounded).max() < 0.35 * np.ptp(exact)
     assert np.mean(exact.argmax(axis=1) == rounded.argmax(axis=1)) >= 0.85
 
 
-@pytest.mark.parametrize("target", list(PRESETS))
-def test_both_libraries_make_the_same_model(bert_graph: Path, tmp_path: Path, target: Target) -> None:
+@pytest.mark.parametrize("target", CPU_TARGETS)
+def test_both_libraries_make_the_same_model(bert_graph: Path, tmp_path: Path, target: str) -> None:
     """Prevents the fall-back library from shipping another model under the same name."""
     paths = [tmp_path / f"{backend}.onnx" for backend in BACKENDS]
     for path, backend in zip(paths, BACKENDS, strict=True):
@@ -78,8 +85,8 @@ def test_both_libraries_make_the_same_model(bert_graph: Path, tmp_path: Path, ta
     np.testing.assert_array_equal(logits_of(paths[0]), logits_of(paths[1]))
 
 
-@pytest.mark.parametrize(("target", "limit"), [(Target.AVX2, 64), (Target.AVX512, 64), (Target.ARM64, 127)])
-def test_weights_keep_to_the_range_of_the_target(bert_graph: Path, tmp_path: Path, target: Target, limit: int) -> None:
+@pytest.mark.parametrize(("target", "limit"), [("avx2", 64), ("avx512", 64), ("arm64", 127)])
+def test_weights_keep_to_the_range_of_the_target(bert_graph: Path, tmp_path: Path, target: str, limit: int) -> None:
     """Prevents 8-bit weights on cores whose 16-bit sums saturate: wrong answers, and only there."""
     quantize_int8(bert_graph, tmp_path / "int8.onnx", target, QuantizationBackend.OPTIMUM)
     matrices = [array for array in integer_weights(tmp_path / "int8.onnx").values() if array.dtype == np.int8]
@@ -90,7 +97,7 @@ def test_weights_keep_to_the_range_of_the_target(bert_graph: Path, tmp_path: Pat
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_products_of_activations_stay_float(bert_graph: Path, tmp_path: Path, backend: QuantizationBackend) -> None:
     """Prevents attention from being quantised, which costs accuracy and saves no bytes: Optimum does it by default."""
-    quantize_int8(bert_graph, tmp_path / "int8.onnx", Target.AVX512_VNNI, backend)
+    quantize_int8(bert_graph, tmp_path / "int8.onnx", "avx512_vnni", backend)
     facts = read_facts(tmp_path / "int8.onnx")
     layers = 2
     assert facts.operators["MatMulInteger"] == 6 * layers + 1
@@ -101,13 +108,13 @@ def test_products_of_activations_stay_float(bert_graph: Path, tmp_path: Path, ba
 def test_same_graph_gives_the_same_bytes(bert_graph: Path, tmp_path: Path, backend: QuantizationBackend) -> None:
     """Prevents temporary paths or set orders from changing the bundle's hash."""
     for name in ("a", "b"):
-        quantize_int8(bert_graph, tmp_path / name, Target.AVX512_VNNI, backend)
+        quantize_int8(bert_graph, tmp_path / name, "avx512_vnni", backend)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_facts_are_counted_from_the_file(bert_graph: Path, tmp_path: Path) -> None:
     """Prevents a manifest that reports the intended numbers instead of the file's."""
-    quantize_int8(bert_graph, tmp_path / "int8.onnx", Target.AVX512_VNNI, QuantizationBackend.ORT)
+    quantize_int8(bert_graph, tmp_path / "int8.onnx", "avx512_vnni", QuantizationBackend.ORT)
     exact, rounded = read_facts(bert_graph), read_facts(tmp_path / "int8.onnx")
     assert exact.quantized_bytes == 0
     assert exact.float_bytes > 0.7 * bert_graph.stat().st_size - 40_000
@@ -126,7 +133,7 @@ def test_nothing_is_logged_and_no_handler_is_left(bert_graph: Path, tmp_path: Pa
     for handler in before[0]:
         root.removeHandler(handler)
     try:
-        quantize_int8(bert_graph, tmp_path / "int8.onnx", Target.AVX2, backend)
+        quantize_int8(bert_graph, tmp_path / "int8.onnx", "avx2", backend)
         assert root.handlers == []
         assert root.filters == before[1]
     finally:
@@ -146,7 +153,7 @@ def test_damaged_graph_is_refused(tmp_path: Path) -> None:
     opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("nobody", 1)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets), tmp_path / "odd.onnx")
     with pytest.raises(ExportError, match="cannot be quantised with `ort`"):
-        quantize_int8(tmp_path / "odd.onnx", tmp_path / "int8.onnx", Target.AVX2, QuantizationBackend.ORT)
+        quantize_int8(tmp_path / "odd.onnx", tmp_path / "int8.onnx", "avx2", QuantizationBackend.ORT)
 
 
 def test_optimum_is_the_default_and_its_absence_is_handled(monkeypatch) -> None:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ABSENT_ON_A_DEVICE = ("torch", "transformers", "optimum", "onnx", "datasets", "pandas", "safetensors", "hrkd_export")
 EDGE_PACKAGES = ("hrkd_bench", "hrkd_cli.commands")
 EDGE_MODULES = (
+    *("hrkd.engines", "hrkd.bundle_archive", "hrkd.bundle_card", "hrkd.bundle_hub", "hrkd.bundle_verify"),
     *("hrkd", "hrkd.errors", "hrkd.artifact", "hrkd.bundle", "hrkd.metrics", "hrkd.recipe", "hrkd.run_folder"),
     *("hrkd_cli.main", "hrkd_cli.measure", "hrkd_cli.bench_progress", "hrkd_cli.recipes", "hrkd_cli.report_context"),
 )

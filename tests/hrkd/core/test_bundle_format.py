@@ -11,12 +11,15 @@ import pytest
 
 from hrkd.artifact import sha256_file
 from hrkd.bundle import (
+    CARD,
     EVAL,
     MANIFEST,
     MODEL,
+    SCHEMA_VERSION,
     TOKENIZER,
     EvalExample,
     GraphFacts,
+    Invariance,
     Manifest,
     ReferenceMetrics,
     describe_files,
@@ -30,6 +33,10 @@ from hrkd.errors import ArtifactError
 
 LABELS = ("neg", "pos")
 DOMAINS = ("books", "films")
+EMPTY_GRAPH = bytes([1 << 3, 8, 7 << 3 | 2, 0])
+"""An ONNX file of IR version 8 with a graph of nothing."""
+FILE = {"sha256": "0", "size_bytes": 1}
+FILES = dict.fromkeys((MODEL, TOKENIZER, EVAL, CARD), FILE)
 EXAMPLES = [
     EvalExample(text='naïve\u2028text\r\nwith "lines"\x85', label="pos", domain="books", teacher_logits=(-1.5, 0.1)),
     EvalExample(text="", text_pair="b", label="neg", domain="films", teacher_logits=(1.0, 0.0)),
@@ -38,10 +45,11 @@ EXAMPLES = [
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A bundle whose model and tokenizer are only bytes: nothing here opens them."""
+    """A bundle with an empty graph, whose tokenizer and card are only bytes: nothing here opens them."""
     folder = tmp_path / "bundle"
     folder.mkdir()
-    (folder / MODEL).write_bytes(b"graph")
+    (folder / MODEL).write_bytes(EMPTY_GRAPH)
+    (folder / CARD).write_bytes(b"# card")
     (folder / TOKENIZER).write_bytes(b"tokenizer!")
     write_eval(folder, EXAMPLES)
     manifest = Manifest(
@@ -49,6 +57,8 @@ def bundle(tmp_path: Path) -> Path:
         role="student",
         precision="int8",
         target="avx2",
+        quantization="int8",
+        engine="onnxruntime",
         backend="ort",
         domain_names=DOMAINS,
         label_names=LABELS,
@@ -59,7 +69,13 @@ def bundle(tmp_path: Path) -> Path:
         method={"graph": "uniform", "hidden_weight": 0.1},
         versions={"hrkd": "0"},
         graph=GraphFacts(opset=17, ir_version=8, operators={"MatMul": 3}, quantized_bytes=7, float_bytes=9),
+        fusions={},
         reference=ReferenceMetrics(average=0.5, worst=0.25, domains={"books": 0.5}, agreement_with_teacher=1.0),
+        flips=None,
+        invariance=Invariance(texts=9, padded_flips=0.0, batched_flips=0.1, largest_change=0.5, advice="Alone."),
+        validation=None,
+        guard=None,
+        vocabulary=None,
         session={"allow_spinning": "0"},
         files=describe_files(folder),
     )
@@ -98,19 +114,19 @@ class TestManifest:
         write_manifest(again, manifest)
         assert (again / MANIFEST).read_bytes() == (bundle / MANIFEST).read_bytes()
 
-    def test_size_leaves_out_the_evaluation_texts(self, bundle: Path) -> None:
-        """The texts are not needed to run; counted, they would hide what quantising saved."""
-        assert open_bundle(bundle).size_bytes == len(b"graph") + len(b"tokenizer!")
+    def test_size_leaves_out_texts_and_card(self, bundle: Path) -> None:
+        """Texts and card are not needed to run; counted, they would hide what quantising saved."""
+        assert open_bundle(bundle).size_bytes == len(EMPTY_GRAPH) + len(b"tokenizer!")
 
     def test_bundle_hash_follows_the_files_only(self, bundle: Path, change: Callable[..., None]) -> None:
         """Another name is the same bundle; another model is not, and must be measured again."""
         before = open_bundle(bundle)
         change("name", "other")
         assert open_bundle(bundle).bundle_hash == before.bundle_hash
-        (bundle / MODEL).write_bytes(b"grapf")
+        (bundle / MODEL).write_bytes(EMPTY_GRAPH[:1] + b"\x07" + EMPTY_GRAPH[2:])
         assert before.model_copy(update={"files": describe_files(bundle)}).bundle_hash != before.bundle_hash
 
-    @pytest.mark.parametrize("name", [MODEL, TOKENIZER, EVAL])
+    @pytest.mark.parametrize("name", [MODEL, TOKENIZER, EVAL, CARD])
     def test_a_changed_or_missing_file_is_named(self, bundle: Path, name: str) -> None:
         """A damaged download still runs, only worse."""
         content = bytearray((bundle / name).read_bytes())
@@ -131,7 +147,7 @@ class TestManifest:
         with pytest.raises(ArtifactError, match=r"has no manifest\.json"):
             open_bundle(bundle)
 
-    @pytest.mark.parametrize("version", [2, 0, "1", None, ...])
+    @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 1, "2", None, "a\x1b" * 1000, ...])
     def test_another_schema_is_refused_first(self, bundle: Path, change: Callable[..., None], version: object) -> None:
         """A later bundle may mean something else by the same keys, and its new keys must not be the complaint."""
         change("schema_version", version)
@@ -150,11 +166,23 @@ class TestManifest:
             ("label_names", [], "`label_names`"),
             ("domain_names", [], "`domain_names`"),
             ("role", "assistant", "`role`"),
-            ("precision", "int4", "`precision`"),
+            ("precision", "int2", "`precision`"),
+            ("engine", "tensorrt", "`engine`"),
+            ("reference/worst", float("nan"), r"`reference\.worst`"),
+            ("label_names", ["pos", "pos"], "two labels alike"),
+            ("domain_names", ["books", "books"], "two domains alike"),
             ("reference/average", "high", r"`reference\.average`"),
             (f"files/{MODEL}", ..., r"does not list model\.onnx"),
             (f"files/{EVAL}", ..., r"does not list eval\.jsonl"),
-            ("files/..", {"sha256": "0", "size_bytes": 1}, "outside the folder"),
+            (f"files/{CARD}", ..., r"does not list README\.md"),
+            ("files", {**FILES, "..": FILE}, "not a plain file name"),
+            ("files", {**FILES, "a/b": FILE}, "not a plain file name"),
+            ("files", {**FILES, "a\\b": FILE}, "not a plain file name"),
+            ("files", {**FILES, "C:a": FILE}, "not a plain file name"),
+            ("files", {**FILES, "": FILE}, "not a plain file name"),
+            ("files", {**FILES, "a\x00": FILE}, "not a plain file name"),
+            ("files", {**FILES, "MODEL.onnx": FILE}, "twice"),
+            ("files", {**FILES, MANIFEST: FILE}, "twice"),
         ],
     )
     def test_a_wrong_value_is_named(

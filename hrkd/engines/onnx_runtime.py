@@ -1,25 +1,17 @@
-"""Open an ONNX file with the session settings that a manifest may carry.
-
-Only settings from this module's short list are passed on: a manifest is data from elsewhere, and onnxruntime has
-settings that load code.
-"""
+"""Graphs that onnxruntime runs."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hrkd.engines.base import INPUTS, OUTPUT, IntArray, Logits, Setting, check_contract, unknown_setting, whole_number
+from hrkd.engines.telemetry import forbid_telemetry
 from hrkd.errors import ArtifactError, MissingExtraError, first_line
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
-
-Setting = int | bool | str
-
-INPUTS = ("input_ids", "attention_mask", "domain_id")
-OUTPUT = "logits"
 
 _CONFIG_ENTRIES = {
     "allow_spinning": "session.intra_op.allow_spinning",
@@ -33,19 +25,29 @@ _OPTIMIZATION_LEVELS = {
     "extended": "ORT_ENABLE_EXTENDED",
     "all": "ORT_ENABLE_ALL",
 }
+_FUSIONS = {"skip_layer_norm_fusion": "SkipLayerNormFusion", "bias_gelu_fusion": "BiasGeluFusion"}
+"""Fusions made at load time that a manifest may switch off, and onnxruntime's names for them."""
 _DEFAULTS: dict[str, Setting] = {"allow_spinning": "0"}
 _ERROR_LEVEL = 3
 
 
-def open_session(model: Path, settings: Mapping[str, Setting], threads: int) -> InferenceSession:
-    """Load an ONNX file on the CPU and check that its inputs and output are those of a bundle.
+class OnnxRuntimeGraph:
+    """A graph on onnxruntime's CPU provider; see :func:`hrkd.engines.open_graph`."""
 
-    Raises:
-        ArtifactError: A setting is unknown, or the file is no graph of ours.
-        MissingExtraError: onnxruntime is not installed.
-    """
-    # onnxruntime decides about telemetry when it is imported.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    def __init__(self, model: Path, settings: Mapping[str, Setting], threads: int) -> None:
+        self._session = _open(model, settings, threads)
+        outputs = [node.name for node in self._session.get_outputs()]
+        check_contract(model, [node.name for node in self._session.get_inputs()], outputs)
+
+    def run(self, input_ids: IntArray, attention_mask: IntArray, domain_ids: IntArray) -> Logits:
+        """Return the logits (B, C) for (B, T), (B, T) and (B,)."""
+        feeds = dict(zip(INPUTS, (input_ids, attention_mask, domain_ids), strict=True))
+        logits: Logits = self._session.run([OUTPUT], feeds)[0]
+        return logits
+
+
+def _open(model: Path, settings: Mapping[str, Setting], threads: int) -> InferenceSession:
+    forbid_telemetry()
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
@@ -62,19 +64,18 @@ def open_session(model: Path, settings: Mapping[str, Setting], threads: int) -> 
     )
     options = session_options(settings, threads)
     try:
-        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            str(model), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled_fusions(settings)
+        )
     except failures as error:
         raise ArtifactError(
             f"onnxruntime cannot load `{model}`: {first_line(error)}", hint="export the bundle again"
         ) from error
-    inputs = sorted(node.name for node in session.get_inputs())
-    outputs = [node.name for node in session.get_outputs()]
-    if inputs != sorted(INPUTS) or outputs != [OUTPUT]:
-        raise ArtifactError(
-            f"`{model}` maps {inputs} to {outputs}, a bundle maps {sorted(INPUTS)} to ['{OUTPUT}']",
-            hint="export the bundle again",
-        )
-    return session
+
+
+def disabled_fusions(settings: Mapping[str, Setting]) -> list[str]:
+    """Return onnxruntime's names of the fusions that the settings switch off."""
+    return [rule for name, rule in _FUSIONS.items() if name in settings and not whole_number(name, settings[name])]
 
 
 def session_options(settings: Mapping[str, Setting], threads: int) -> SessionOptions:
@@ -96,22 +97,8 @@ def session_options(settings: Mapping[str, Setting], threads: int) -> SessionOpt
         elif name == "graph_optimization_level" and value in _OPTIMIZATION_LEVELS:
             level = _OPTIMIZATION_LEVELS[str(value)]
             options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-        elif name not in ("intra_op_num_threads", "inter_op_num_threads"):
-            raise ArtifactError(f"session setting `{name}: {value}` of the manifest is unknown", hint="upgrade hrkd")
+        elif name not in ("intra_op_num_threads", "inter_op_num_threads", *_FUSIONS):
+            raise unknown_setting(name, value)
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     return options
-
-
-def whole_number(name: str, value: Setting) -> int:
-    """Read a number that a manifest may also carry as text or as a truth value.
-
-    Raises:
-        ArtifactError: The value is no whole number.
-    """
-    try:
-        return int(value)
-    except ValueError as error:
-        raise ArtifactError(
-            f"session setting `{name}: {value}` of the manifest is no whole number", hint="export the bundle again"
-        ) from error

@@ -1,0 +1,1 @@
+"""Speed against other ways of running the same student; `make speed` rebuilds `benchmarks/speed/RESULTS.md`."""

@@ -1,0 +1,108 @@
+"""Which of several measured bundles is shipped, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hrkd.bundle import Manifest
+
+SAME_SPEED = 0.03
+"""Medians closer than this are one speed: repeated runs of one bundle differ by about as much (docs/log.md)."""
+SAME_SIZE = 0.02
+"""Sizes closer than this are no reason to prefer one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way of quantising, tried on this target.
+
+    Attributes:
+        name: Of the way, as in the recipe; ``fp32`` for none.
+        manifest: Of its bundle; None where it could not be made.
+        latency_ms: Median end to end, one text at a time.
+        failure: Why there is no bundle.
+    """
+
+    name: str
+    manifest: Manifest | None = None
+    latency_ms: float | None = None
+    failure: str | None = None
+
+    @property
+    def costs(self) -> tuple[float, float, float]:
+        """What should be small: latency, bytes, and errors in the worst domain on validation texts."""
+        if self.manifest is None or self.latency_ms is None:
+            raise ValueError(f"candidate {self.name} was not measured")
+        accuracies = self.manifest.validation or self.manifest.reference.domains
+        return (self.latency_ms, float(self.manifest.size_bytes), 1.0 - min(accuracies.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a candidate.
+
+    Attributes:
+        candidate: The candidate.
+        won: Whether it is shipped.
+        on_front: Whether no other one is at least as good in latency, size and worst domain, and better in one.
+        reason: One sentence.
+    """
+
+    candidate: Candidate
+    won: bool
+    on_front: bool
+    reason: str
+
+
+def choose(candidates: Sequence[Candidate]) -> list[Verdict]:
+    """Judge candidates that already hold their accuracy limit; the fastest of the Pareto front wins.
+
+    Where several are equally fast, the smallest of them does, and of equally small ones the first.
+
+    Args:
+        candidates: Measured on one machine in one run; those with a ``failure`` lose.
+
+    Returns:
+        One verdict per candidate, in their order; none has won where none could be made.
+    """
+    measured = [candidate for candidate in candidates if candidate.failure is None]
+    front = [candidate for candidate in measured if not any(_dominates(other, candidate) for other in measured)]
+    winner = _winner(front) if front else None
+    return [_verdict(candidate, winner, front) for candidate in candidates]
+
+
+def _winner(front: Sequence[Candidate]) -> Candidate:
+    fastest = min(candidate.costs[0] for candidate in front)
+    equally_fast = [candidate for candidate in front if candidate.costs[0] <= (1.0 + SAME_SPEED) * fastest]
+    smallest = min(candidate.costs[1] for candidate in equally_fast)
+    return next(candidate for candidate in equally_fast if candidate.costs[1] <= (1.0 + SAME_SIZE) * smallest)
+
+
+def _dominates(other: Candidate, candidate: Candidate) -> bool:
+    """Whether ``other`` is nowhere worse and somewhere better; differences that are noise count as none."""
+    pairs = list(zip(other.costs, candidate.costs, (SAME_SPEED, SAME_SIZE, 0.0), strict=True))
+    nowhere_worse = all(own <= (1.0 + same) * their for own, their, same in pairs)
+    return nowhere_worse and any((1.0 + same) * own < their for own, their, same in pairs)
+
+
+def _verdict(candidate: Candidate, winner: Candidate | None, front: Sequence[Candidate]) -> Verdict:
+    if candidate.failure is not None or winner is None:
+        return Verdict(candidate, won=False, on_front=False, reason=candidate.failure or "not made")
+    if candidate is winner:
+        return Verdict(candidate, won=True, on_front=True, reason="the fastest within the limits")
+    on_front = candidate in front
+    return Verdict(candidate, won=False, on_front=on_front, reason=_comparison(candidate, winner))
+
+
+def _comparison(candidate: Candidate, winner: Candidate) -> str:
+    """Say in which respects a candidate is worse than the winner, and in which better."""
+    (latency, size, errors), (best_latency, best_size, best_errors) = candidate.costs, winner.costs
+    parts = []
+    if abs(latency / best_latency - 1) > SAME_SPEED:
+        parts.append(f"{latency / best_latency:.2f}x the winner's latency")
+    if abs(size - best_size) >= 50_000:
+        parts.append(f"{(size - best_size) / 1e6:+.1f} MB")
+    if abs(errors - best_errors) >= 0.0005:
+        parts.append(f"{100 * (best_errors - errors):+.1f} points in its worst domain")
+    return ", ".join(parts) or "as fast, as small and as right as the winner; the first one is kept"

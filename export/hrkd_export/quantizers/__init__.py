@@ -1,0 +1,1 @@
+"""fp32 ONNX to smaller number formats, one module per way."""

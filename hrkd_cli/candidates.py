@@ -1,0 +1,167 @@
+"""`--quantize auto`: make every candidate of the target, measure them side by side, and keep the best one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from hrkd.artifact import new_folder, read_json, write_json
+from hrkd.bundle import Manifest, open_bundle
+from hrkd.errors import ArtifactError, ExportError, HrkdError
+from hrkd.recipe import BenchConfig, ExportConfig, Quantization, Recipe
+from hrkd_bench.bench import bench
+from hrkd_cli.bench_progress import bench_progress
+from hrkd_cli.bundles import make_bundle, role_of
+from hrkd_cli.output import Output
+from hrkd_export import inputs_hash
+from hrkd_export.choice import Candidate, Verdict, choose
+from hrkd_export.target import resolve_target
+
+FP32 = "fp32"
+DEFAULT_LIMIT = 1.0
+"""Points that quantising may cost in any domain where the recipe sets no limit: `auto` must not trade silently."""
+MEASURED = BenchConfig(rounds=3, cold_starts=1, max_texts=300)
+SCHEMA_VERSION = 1
+
+
+def make_best(
+    checkpoint: Path, bundle: Path, config: ExportConfig, output: Output, *, recipe: Recipe | None, overwrite: bool
+) -> tuple[Manifest, list[dict[str, Any]]]:
+    """Make, measure and choose; the winner becomes ``bundle``, and a table of all stands beside it as JSON.
+
+    Args:
+        checkpoint: Model folder.
+        bundle: Folder of the winner.
+        config: With ``quantize: auto``.
+        output: Receives progress.
+        recipe: Of the run; leads to validation and calibration texts.
+        overwrite: Whether an existing bundle is replaced.
+
+    Returns:
+        The winner's manifest and one row per candidate.
+
+    Raises:
+        ArtifactError: ``bundle`` exists and ``overwrite`` is false; raised before any work.
+        ExportError: No candidate could be made within the limits.
+    """
+    wanted = inputs_hash(checkpoint, config, role_of(checkpoint))
+    kept = _chosen_before(bundle, wanted)
+    if kept is not None:
+        output.note(f"{bundle}: kept, its inputs are unchanged")
+        return kept
+    if bundle.exists() and not overwrite:
+        raise ArtifactError(f"`{bundle}` exists already", hint="choose another name, or pass --overwrite")
+    limited = config if config.max_drop_per_domain else config.model_copy(update={"max_drop_per_domain": DEFAULT_LIMIT})
+    with _working_folder(bundle) as folder:
+        candidates = list(_make(checkpoint, folder, limited, output, recipe))
+        verdicts = choose(_measure(candidates, folder, output))
+        winner = next((verdict.candidate for verdict in verdicts if verdict.won), None)
+        if winner is None or winner.manifest is None:
+            reasons = "; ".join(f"{verdict.candidate.name}: {verdict.reason}" for verdict in verdicts)
+            raise ExportError(f"no candidate could be made: {reasons}")
+        with new_folder(bundle, replace=overwrite) as final:
+            shutil.copytree(folder / winner.name, final, dirs_exist_ok=True)
+    rows = [_row(verdict) for verdict in verdicts]
+    write_json(_table_path(bundle), {"schema_version": SCHEMA_VERSION, "inputs": wanted, "candidates": rows})
+    return open_bundle(bundle), rows
+
+
+def candidate_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the comparison for people: sizes in MB, times in ms, everything else in %."""
+    table = Table(title="candidates on this machine, one thread, one text at a time", title_justify="left")
+    for name in ("candidate", "size", "p50", "average", "worst domain", "flips", ""):
+        table.add_column(name, justify="left" if name in ("candidate", "") else "right")
+    for row in rows:
+        name = f"{row['name']} *" if row["won"] else str(row["name"])
+        if row["failure"] is not None:
+            table.add_row(name, *["-"] * 5, row["reason"])
+            continue
+        flips = "-" if row["flips"] is None else f"{100 * row['flips']:.1f}"
+        scores = [f"{100 * row[key]:.1f}" for key in ("average", "worst")]
+        table.add_row(name, f"{row['size_bytes'] / 1e6:.1f}", f"{row['latency_ms']:.2f}", *scores, flips, row["reason"])
+    return table
+
+
+def _make(
+    checkpoint: Path, folder: Path, config: ExportConfig, output: Output, recipe: Recipe | None
+) -> Iterator[Candidate]:
+    ways: list[Quantization | None] = [None, *resolve_target(config.target, config.targets).quantizations]
+    for way in ways:
+        name = FP32 if way is None else way.value
+        output.note(f"== {name}")
+        one = config.model_copy(update={"quantize": way})
+        try:
+            manifest = make_bundle(checkpoint, folder / name, one, output, recipe=recipe, overwrite=True)
+        except HrkdError as error:
+            if way is None:
+                raise  # what fails without quantising is no property of a candidate
+            output.note(f"{name}: {error.message}")
+            yield Candidate(name, failure=error.message)
+            continue
+        yield Candidate(name, manifest)
+
+
+def _measure(candidates: Sequence[Candidate], folder: Path, output: Output) -> list[Candidate]:
+    """Return the candidates with their median latencies, measured in turns on the evaluation texts."""
+    made = [candidate for candidate in candidates if candidate.failure is None]
+    with bench_progress(output) as progress:
+        document = bench([folder / candidate.name for candidate in made], config=MEASURED, progress=progress)
+    medians = [result["latency_ms"]["end_to_end"]["p50"] for result in document["results"]]
+    latency = dict(zip((candidate.name for candidate in made), medians, strict=True))
+    return [replace(candidate, latency_ms=latency.get(candidate.name)) for candidate in candidates]
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    candidate, manifest = verdict.candidate, verdict.candidate.manifest
+    row: dict[str, Any] = {
+        "name": candidate.name,
+        "won": verdict.won,
+        "on_front": verdict.on_front,
+        "reason": verdict.reason,
+        "failure": candidate.failure,
+        "latency_ms": candidate.latency_ms,
+    }
+    if manifest is None:
+        return row
+    return row | {
+        "engine": manifest.engine,
+        "size_bytes": manifest.size_bytes,
+        "average": manifest.reference.average,
+        "worst": manifest.reference.worst,
+        "domains": manifest.reference.domains,
+        "validation": manifest.validation,
+        "flips": None if manifest.flips is None else manifest.flips.from_fp32,
+        "kept_in_float": list(manifest.guard.kept_in_float) if manifest.guard else [],
+        "fusions": manifest.fusions,
+        "invariance": manifest.invariance.model_dump(mode="json"),
+    }
+
+
+def _table_path(bundle: Path) -> Path:
+    return bundle.with_name(f"{bundle.name}.candidates.json")
+
+
+def _chosen_before(bundle: Path, wanted: str) -> tuple[Manifest, list[dict[str, Any]]] | None:
+    """Return an undamaged winner that was chosen from exactly these inputs, with its table."""
+    try:
+        document = read_json(_table_path(bundle))
+        if document["inputs"] == wanted:
+            return open_bundle(bundle), list(document["candidates"])
+    except (ArtifactError, KeyError, TypeError):
+        return None
+    return None
+
+
+@contextmanager
+def _working_folder(bundle: Path) -> Iterator[Path]:
+    """Yield a folder for the candidates beside the bundle; it stays when the work is interrupted, to go on from."""
+    folder = bundle.with_name(f".{bundle.name}.candidates")
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
