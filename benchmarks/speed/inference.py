@@ -94,7 +94,7 @@ def _rivals(student: Path, domain: str, train: Sequence[str], work: Path) -> Ite
     checkpoint, optimum, openvino = (work / name for name in (rivals.CHECKPOINT, rivals.OPTIMUM, rivals.OPENVINO))
     for folder in (checkpoint, optimum, openvino):
         folder.mkdir()
-    rivals.write_checkpoint(student, domain, checkpoint)
+    rivals.write_checkpoint(student, domain, max(LENGTHS), checkpoint)
     yield Subject("transformers, PyTorch fp32", "transformers", checkpoint)
     rivals.prepare_optimum(checkpoint, optimum, resolve_target("auto").name)
     yield Subject("Optimum dynamic int8", "optimum", optimum)

@@ -20,7 +20,7 @@ OPENVINO = "openvino"
 CALIBRATION_TEXTS = 256
 
 
-def write_checkpoint(student: Path, domain: str, folder: Path) -> None:
+def write_checkpoint(student: Path, domain: str, max_length: int, folder: Path) -> None:
     """Write one domain of a student as the Hugging Face classifier that every other tool expects."""
     import torch
     from transformers import BertForSequenceClassification
@@ -40,7 +40,7 @@ def write_checkpoint(student: Path, domain: str, folder: Path) -> None:
         model.classifier.bias.copy_(source.head_bias[number])
     model.eval().save_pretrained(folder)
     tokenizer = load_tokenizer(student)
-    tokenizer.model_max_length = source.config.max_length
+    tokenizer.model_max_length = max_length
     tokenizer.save_pretrained(folder)
 
 

@@ -36,7 +36,7 @@ def render(document: Mapping[str, Any]) -> str:
         + " ".join(document["command"])
         + "`; rendered by `python -m speed.tables`. One thread, text in to label out, "
         f"{document['texts']} texts in {document['rounds']} interleaved rounds, domain `{document['domain']}`. "
-        f"Machine: {machine['cpu_model']}.",
+        f"Machine: {machine['cpu']}.",
         "",
     ]
     for length in document["subjects"][0]["milliseconds"]:
