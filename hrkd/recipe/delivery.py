@@ -29,6 +29,8 @@ class Quantization(StrEnum):
     """Dynamic: int8 weights, activations ranged at run time."""
     INT8_FUSED = "int8-fused"
     """The same on a graph that was fused offline."""
+    INT8_INT4_TABLES = "int8-int4-tables"
+    """The plain dynamic one with embedding tables of 4 bits, which are most of a small student."""
     INT8_STATIC_QDQ = "int8-static-qdq"
     """Activations ranged on calibration texts, as pairs of quantise and dequantise nodes."""
     INT8_STATIC_QOPERATOR = "int8-static-qoperator"

@@ -36,6 +36,7 @@ SMALL_BYTES = 1000
 DRIFT = {
     Quantization.INT8: 0.15,
     Quantization.INT8_FUSED: 0.15,
+    Quantization.INT8_INT4_TABLES: 0.6,
     Quantization.INT8_STATIC_QDQ: 0.25,
     Quantization.INT8_STATIC_QOPERATOR: 0.25,
     Quantization.INT8_WEIGHTS: 0.1,
@@ -141,6 +142,7 @@ def test_every_family_stays_close_to_fp32(graph_of: GraphOf, tmp_path: Path, way
         (Quantization.INT8_STATIC_QOPERATOR, {"QLinearMatMul": 24, "QGemm": 1, "MatMul": 8}),
         (Quantization.INT8_WEIGHTS, {"MatMulNBits": 25, "MatMul": 8, "GatherBlockQuantized": 0}),
         (Quantization.INT4_WEIGHTS, {"MatMulNBits": 25, "MatMul": 8, "GatherBlockQuantized": 3}),
+        (Quantization.INT8_INT4_TABLES, {"MatMulInteger": 25, "MatMul": 8, "GatherBlockQuantized": 3}),
         (Quantization.FP16, {"MatMul": 32, "Gemm": 1}),
     ],
 )

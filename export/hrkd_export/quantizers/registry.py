@@ -63,6 +63,13 @@ QUANTIZERS: Mapping[Quantization, Way] = MappingProxyType(
             calibrates=False,
             what="the same on a graph whose attention and GELU were fused offline",
         ),
+        Quantization.INT8_INT4_TABLES: Way(
+            "weights:quantize_4_bit_tables",
+            "int8",
+            "onnxruntime",
+            calibrates=False,
+            what="int8 weights, activations ranged at run time, and tables in blocks of 4 bits",
+        ),
         Quantization.INT8_STATIC_QDQ: Way(
             "static:quantize_qdq",
             "int8",

@@ -80,6 +80,31 @@ def quantize_4_bit(task: Task, destination: Path) -> Made:
     return Made()
 
 
+def quantize_4_bit_tables(task: Task, destination: Path) -> Made:
+    """Quantise tables to blocks of 4 bits, and weight matrices to int8 with activations ranged at run time.
+
+    Raises:
+        ExportError: The library refuses the graph.
+    """
+    with workspace(task.source, "quantised to int8 with 4-bit tables") as space:
+        model = onnx.load(space.source)
+        excluded = excluded_nodes(model, task)
+        onnx.save(_quantize_tables(model, excluded), space.source)
+        quantize_dynamic(
+            space.source,
+            space.result,
+            op_types_to_quantize=["MatMul"],
+            per_channel=task.target.per_channel,
+            reduce_range=task.target.reduce_range,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=list(excluded),
+            # What comes out of a table's lookup has no type that the library could infer.
+            extra_options={"WeightSymmetric": True, "DefaultTensorType": TensorProto.FLOAT},
+        )
+        save(onnx.load(space.result), destination)
+    return Made()
+
+
 def pack(matrix: NDArray[np.float32], bits: Bits, block_size: int) -> Blocks:
     """Quantise the rows of a matrix in blocks, symmetrically.
 
