@@ -1,10 +1,10 @@
 """Rebuild what README shows of the demo: the table, the comparisons, and the picture of the report.
 
-    make demo && make readme
+    make demo && hrkd export runs/demo/student --quantize auto --trim-vocab && make readme
 
-Takes runs/demo, writes benchmarks/results/demo.json (the measurement without its raw samples), the block between the
-`numbers` marks of README.md, and docs/report.png where Chromium is installed. With --check, only compares README with
-the committed JSON.
+Takes runs/demo, writes benchmarks/results/demo.json (the measurement without its raw samples) and
+demo_candidates.json, the blocks between the `numbers` and `candidates` marks of README.md, and docs/report.png where
+Chromium is installed. With --check, only compares README with the committed JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hrkd.artifact import read_json, write_json, write_text
 from hrkd_bench import words
@@ -23,8 +25,8 @@ from hrkd_bench.document import BenchDocument
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RESULT = ROOT / "benchmarks" / "results" / "demo.json"
+CANDIDATES = ROOT / "benchmarks" / "results" / "demo_candidates.json"
 PICTURE = ROOT / "docs" / "report.png"
-BEGIN, END = "<!-- numbers: begin", "<!-- numbers: end -->"
 
 
 def main() -> int:
@@ -36,7 +38,8 @@ def main() -> int:
     if not arguments.check:
         take_over(arguments.run)
     text = README.read_text(encoding="utf-8")
-    rebuilt = with_block(text, render(BenchDocument.model_validate(read_json(RESULT))))
+    rebuilt = with_block(text, "numbers", render(BenchDocument.model_validate(read_json(RESULT))))
+    rebuilt = with_block(rebuilt, "candidates", render_candidates(read_json(CANDIDATES)["candidates"]))
     if arguments.check:
         return int(text != rebuilt)
     write_text(README, rebuilt)
@@ -50,6 +53,9 @@ def take_over(run: Path) -> None:
     for result in document["results"]:
         result["samples_ms"] = []
     write_json(RESULT, document)
+    candidates = run / "bundles" / "auto.candidates.json"
+    if candidates.is_file():
+        write_json(CANDIDATES, read_json(candidates))
 
 
 def render(document: BenchDocument) -> str:
@@ -80,10 +86,30 @@ def render(document: BenchDocument) -> str:
     return "\n".join([machine, "", *rows, "", *sentences])
 
 
-def with_block(text: str, block: str) -> str:
-    """Replace what stands between the marks."""
-    start = text.index("\n", text.index(BEGIN)) + 1
-    return f"{text[:start]}\n{block}\n\n{text[text.index(END) :]}"
+def render_candidates(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the comparison of `--quantize auto` as Markdown; the winner in bold."""
+    domains = list(rows[0]["domains"])
+    lines = [
+        f"| candidate | size | p50 | {' | '.join(domains)} | average | flips | |",
+        f"|---|--:|--:|{'--:|' * len(domains)}--:|--:|---|",
+    ]
+    for row in rows:
+        if row["failure"] is not None:
+            lines.append(f"| {row['name']} |{' |' * (len(domains) + 4)} {row['reason']} |")
+            continue
+        name = f"**{row['name']}**" if row["won"] else row["name"]
+        scores = [words.percent(row["domains"][domain]) for domain in domains]
+        flips = "" if row["flips"] is None else words.percent(row["flips"])
+        kept = f"; {len(row['kept_in_float'])} nodes kept in float" if row["kept_in_float"] else ""
+        cells = [name, words.size(row["size_bytes"]), words.milliseconds(row["latency_ms"]), *scores]
+        lines.append(f"| {' | '.join([*cells, words.percent(row['average']), flips, row['reason'] + kept])} |")
+    return "\n".join(lines)
+
+
+def with_block(text: str, name: str, block: str) -> str:
+    """Replace what stands between the marks of a name."""
+    start = text.index("\n", text.index(f"<!-- {name}: begin")) + 1
+    return f"{text[:start]}\n{block}\n\n{text[text.index(f'<!-- {name}: end -->') :]}"
 
 
 def take_picture(report: Path) -> None:
