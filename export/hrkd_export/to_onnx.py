@@ -89,6 +89,7 @@ def _trace(wrapper: ExportWrapper, path: Path, opset: int) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         warnings.filterwarnings("ignore", "Exporting aten::index operator", UserWarning)
+        warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning)  # in DeBERTa, transformers 5
         try:
             torch.onnx.export(
                 wrapper,
