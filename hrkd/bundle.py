@@ -109,6 +109,7 @@ class Vocabulary(_Strict):
     pieces: int
     unknown_rate_before: dict[str, float] = Field(description="unknown pieces of validation texts, by domain")
     unknown_rate: dict[str, float]
+    rows: int | None = Field(default=None, description="of the word embedding, where pieces share them")
 
 
 class Manifest(_Strict):

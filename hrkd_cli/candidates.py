@@ -60,7 +60,7 @@ def make_best(
     limited = config if config.max_drop_per_domain else config.model_copy(update={"max_drop_per_domain": DEFAULT_LIMIT})
     with _working_folder(bundle) as folder:
         candidates = list(_make(checkpoint, folder, limited, output, recipe))
-        verdicts = choose(_measure(candidates, folder, output))
+        verdicts = choose(_measure(candidates, folder, output), config.max_size_mb)
         winner = next((verdict.candidate for verdict in verdicts if verdict.won), None)
         if winner is None or winner.manifest is None:
             reasons = "; ".join(f"{verdict.candidate.name}: {verdict.reason}" for verdict in verdicts)
@@ -79,7 +79,7 @@ def candidate_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="left" if name in ("candidate", "") else "right")
     for row in rows:
         name = f"{row['name']} *" if row["won"] else str(row["name"])
-        if row["failure"] is not None:
+        if row["latency_ms"] is None:
             table.add_row(name, *["-"] * 5, row["reason"])
             continue
         flips = "-" if row["flips"] is None else f"{100 * row['flips']:.1f}"

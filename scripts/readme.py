@@ -94,7 +94,7 @@ def render_candidates(rows: Sequence[Mapping[str, Any]]) -> str:
         f"|---|--:|--:|{'--:|' * len(domains)}--:|--:|---|",
     ]
     for row in rows:
-        if row["failure"] is not None:
+        if row["latency_ms"] is None:
             lines.append(f"| {row['name']} |{' |' * (len(domains) + 4)} {row['reason']} |")
             continue
         name = f"**{row['name']}**" if row["won"] else row["name"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hrkd.bundle import Manifest
 
@@ -55,21 +55,30 @@ class Verdict:
     reason: str
 
 
-def choose(candidates: Sequence[Candidate]) -> list[Verdict]:
+def choose(candidates: Sequence[Candidate], max_size_mb: float | None = None) -> list[Verdict]:
     """Judge candidates that already hold their accuracy limit; the fastest of the Pareto front wins.
 
     Where several are equally fast, the smallest of them does, and of equally small ones the first.
 
     Args:
         candidates: Measured on one machine in one run; those with a ``failure`` lose.
+        max_size_mb: Larger ones lose too; in 10^6 bytes.
 
     Returns:
         One verdict per candidate, in their order; none has won where none could be made.
     """
+    candidates = [_within(candidate, max_size_mb) for candidate in candidates]
     measured = [candidate for candidate in candidates if candidate.failure is None]
     front = [candidate for candidate in measured if not any(_dominates(other, candidate) for other in measured)]
     winner = _winner(front) if front else None
     return [_verdict(candidate, winner, front) for candidate in candidates]
+
+
+def _within(candidate: Candidate, max_size_mb: float | None) -> Candidate:
+    """Return the candidate, as a failure where it is larger than allowed."""
+    if max_size_mb is None or candidate.manifest is None or candidate.manifest.size_bytes <= 1e6 * max_size_mb:
+        return candidate
+    return replace(candidate, failure=f"{candidate.manifest.size_bytes / 1e6:.1f} MB, limit {max_size_mb:g}")
 
 
 def _winner(front: Sequence[Candidate]) -> Candidate:

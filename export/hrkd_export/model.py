@@ -16,6 +16,7 @@ from hrkd.models import ClassifierConfig, MultiDomainClassifier, load_classifier
 from hrkd.recipe import ExportConfig, Recipe
 from hrkd_export.evaluation_texts import read_checkpoint_examples, sample_examples
 from hrkd_export.parity import check_tokenizer
+from hrkd_export.shared_rows import share_rows, word_rows
 from hrkd_export.texts import GraphTexts, load_development
 from hrkd_export.vocabulary import cut_positions, trim_vocabulary
 
@@ -69,7 +70,9 @@ class ShippedModel:
         classifier = load_classifier(checkpoint, attention="eager")
         tokenizer, names = load_tokenizer(checkpoint), classifier.config
         examples = read_checkpoint_examples(checkpoint, names)
-        needs_texts = config.trims or config.max_drop_per_domain is not None or calibrates
+        needs_texts = (
+            config.trims or config.max_rows is not None or config.max_drop_per_domain is not None or calibrates
+        )
         development = load_development(recipe, names, examples) if needs_texts else None
         vocabulary = None
         if config.trims and development is not None:
@@ -78,6 +81,11 @@ class ShippedModel:
             classifier, tokenizer, vocabulary = trimmed.classifier, trimmed.tokenizer, trimmed.facts
             message(f"vocabulary: {vocabulary.pieces} of {vocabulary.pieces_before} pieces stay")
         classifier = cut_positions(classifier, names.max_length)
+        if config.max_rows is not None and development is not None:
+            texts_seen = development.train.texts + (development.train.text_pairs or ())
+            classifier = share_rows(classifier, tokenizer, texts_seen, config.max_rows)
+            vocabulary = with_rows(vocabulary, len(tokenizer), len(word_rows(classifier)))
+            message(f"word embedding: {vocabulary.rows} rows for {vocabulary.pieces} pieces")
         kept = sample_examples(examples, config.eval_examples_per_domain)
         shipped = write_tokenizer(tokenizer, folder / TOKENIZER)
         check_tokenizer(tokenizer, shipped, kept, names.max_length, text_pairs=names.text_pairs)
@@ -110,6 +118,13 @@ class ShippedModel:
         return GraphTexts.of_examples(self.development.train, self.shipped, self.names).sample(per_domain)
 
 
+def with_rows(vocabulary: Vocabulary | None, pieces: int, rows: int) -> Vocabulary:
+    """Return what was done to the vocabulary, with the number of rows that are left."""
+    if vocabulary is None:
+        vocabulary = Vocabulary(pieces_before=pieces, pieces=pieces, unknown_rate_before={}, unknown_rate={})
+    return vocabulary.model_copy(update={"rows": rows})
+
+
 def write_tokenizer(tokenizer: PreTrainedTokenizerFast, path: Path) -> Tokenizer:
     """Write what the training tokenizer runs as a `tokenizers` file, and return it as read back from there.
 
@@ -119,5 +134,5 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerFast, path: Path) -> Tokenizer
     copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     copy.no_truncation()
     copy.no_padding()
-    copy.save(str(path))
+    copy.save(str(path), pretty=False)
     return Tokenizer.from_file(str(path))

@@ -61,9 +61,14 @@ class ExportConfig(Section):
     """Keep only the pieces of the vocabulary that the training texts use, and all single characters."""
     max_vocab: PositiveInt | None = None
     """Keep at most this many pieces, the most frequent ones; implies ``trim_vocab``."""
+    max_rows: PositiveInt | None = None
+    """Keep at most this many rows of the word embedding; a piece that training texts seldom use shares the row of its
+    nearest neighbour."""
     max_drop_per_domain: Annotated[float, Field(gt=0.0)] | None = None
     """Points of accuracy that quantising may cost in any domain, on validation texts; layers stay in float until it
     holds."""
+    max_size_mb: Annotated[float, Field(gt=0.0)] | None = None
+    """``auto``: largest bundle to ship, in 10^6 bytes."""
     calibration_texts_per_domain: PositiveInt = 64
     """Training texts of each domain that static quantisation ranges activations on."""
     eval_examples_per_domain: PositiveInt = 1000

@@ -14,6 +14,7 @@ Examples:
   hrkd export runs/demo/student --onnx --quantize int8
   hrkd export runs/demo/student --onnx --quantize int8 --target arm64 --output bundles/pi
   hrkd export runs/demo/student --quantize auto --trim-vocab --max-drop-per-domain 1.0
+  hrkd export runs/demo/student --quantize auto --max-rows 17000 --max-size 10
 """
 
 
@@ -40,6 +41,12 @@ def command(
         bool | None, typer.Option("--trim-vocab/--full-vocab", help="Drop pieces that no training text uses.")
     ] = None,
     max_vocab: Annotated[int | None, typer.Option("--max-vocab", metavar="N", help="Keep at most N pieces.")] = None,
+    max_rows: Annotated[
+        int | None, typer.Option("--max-rows", metavar="N", help="Rare pieces share embedding rows; N rows are left.")
+    ] = None,
+    max_size: Annotated[
+        float | None, typer.Option("--max-size", metavar="MB", help="With --quantize auto: largest bundle to ship.")
+    ] = None,
     max_drop: Annotated[
         float | None, typer.Option("--max-drop-per-domain", metavar="POINTS", help="Most that any domain may lose.")
     ] = None,
@@ -74,6 +81,8 @@ def command(
         runtime_version=runtime_version,
         trim_vocab=trim_vocab,
         max_vocab=max_vocab,
+        max_rows=max_rows,
+        max_size_mb=max_size,
         max_drop_per_domain=max_drop,
     )
     bundle = output or default_output(student, config)

@@ -50,6 +50,14 @@ def test_nothing_to_choose_keeps_the_first(candidate) -> None:
     assert found["plain"][0]
 
 
+def test_a_limit_of_size_is_held_with_its_reason(candidate) -> None:
+    """The fastest bundle is of no use on a device that it does not fit."""
+    big, small = candidate("big", 1.0, 0.9, megabytes=12.0), candidate("small", 1.5, 0.8, megabytes=9.0)
+    found = {v.candidate.name: v for v in choose([big, small], max_size_mb=10.0)}
+    assert (found["big"].won, found["small"].won) == (False, True)
+    assert found["big"].reason == "12.0 MB, limit 10"
+
+
 def test_the_worst_domain_counts_and_not_the_average(candidate) -> None:
     """An average hides the one domain whose users leave."""
     found = verdicts(candidate("even", 1.5, 0.85, 0.85), candidate("uneven", 1.6, 0.99, 0.80))
