@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from hrkd.artifact import read_stage
 from hrkd.bundle import Manifest, open_bundle
+from hrkd.bundle_card import summary_lines
 from hrkd.errors import ArtifactError
 from hrkd.recipe import ExportConfig, Quantization, Recipe
 from hrkd_cli.output import Output
@@ -61,19 +63,29 @@ def make_bundle(
     return export_bundle(checkpoint, bundle, config, role=role, recipe=recipe, overwrite=overwrite, message=output.note)
 
 
+def make_chosen(
+    checkpoint: Path, bundle: Path, config: ExportConfig, output: Output, *, recipe: Recipe | None, overwrite: bool
+) -> tuple[Manifest, list[dict[str, Any]]]:
+    """Make a bundle, of the best way of quantising where the way is ``auto``; returns the candidates' rows too."""
+    if config.quantize is not Quantization.AUTO:
+        return make_bundle(checkpoint, bundle, config, output, recipe=recipe, overwrite=overwrite), []
+    from hrkd_cli.candidates import make_best
+
+    return make_best(checkpoint, bundle, config, output, recipe=recipe, overwrite=overwrite)
+
+
 def export_and_show(
     checkpoint: Path, bundle: Path, config: ExportConfig, output: Output, *, recipe: Recipe | None, overwrite: bool
 ) -> None:
-    """Make a bundle, of the best way of quantising where the way is ``auto``, and print what it is."""
-    if config.quantize is not Quantization.AUTO:
-        manifest = make_bundle(checkpoint, bundle, config, output, recipe=recipe, overwrite=overwrite)
-        output.result({"bundle": str(bundle), **manifest.model_dump(mode="json")}, manifest_lines(bundle, manifest))
+    """Make a bundle and print what it is."""
+    manifest, rows = make_chosen(checkpoint, bundle, config, output, recipe=recipe, overwrite=overwrite)
+    document = {"bundle": str(bundle), **manifest.model_dump(mode="json")}
+    if not rows:
+        output.result(document, manifest_lines(bundle, manifest))
         return
-    from hrkd_cli.candidates import candidate_table, make_best
+    from hrkd_cli.candidates import candidate_table
 
-    manifest, rows = make_best(checkpoint, bundle, config, output, recipe=recipe, overwrite=overwrite)
-    document = {"bundle": str(bundle), "candidates": rows, **manifest.model_dump(mode="json")}
-    output.result(document, candidate_table(rows), manifest_lines(bundle, manifest))
+    output.result({**document, "candidates": rows}, candidate_table(rows), manifest_lines(bundle, manifest))
 
 
 def teacher_bundle(checkpoint: Path, output: Output, *, recipe: Recipe | None) -> Path:
@@ -86,14 +98,4 @@ def teacher_bundle(checkpoint: Path, output: Output, *, recipe: Recipe | None) -
 
 def manifest_lines(bundle: Path, manifest: Manifest) -> str:
     """Say in a few lines what a bundle is."""
-    reference = manifest.reference
-    return "\n".join(
-        [
-            f"bundle: {bundle}",
-            f"  {manifest.precision} for {manifest.target}, {manifest.size_bytes / 1e6:.1f} MB, "
-            f"{len(manifest.domain_names)} domains, {len(manifest.label_names)} labels",
-            f"  accuracy {100 * reference.average:.1f} % on average, {100 * reference.worst:.1f} % in the worst "
-            "domain, "
-            f"agreement with the teacher {100 * reference.agreement_with_teacher:.1f} %",
-        ]
-    )
+    return "\n".join([f"bundle: {bundle}", *(f"  {line}" for line in summary_lines(manifest))])

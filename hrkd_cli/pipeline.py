@@ -16,7 +16,7 @@ from hrkd.training import distill, train_teacher
 from hrkd_bench.bench import bench
 from hrkd_bench.environment import describe_environment
 from hrkd_cli.bench_progress import bench_progress
-from hrkd_cli.bundles import default_output, make_bundle, teacher_bundle
+from hrkd_cli.bundles import default_output, make_chosen, teacher_bundle
 from hrkd_cli.measure import show, write_report
 from hrkd_cli.output import Output
 from hrkd_cli.preflight import check_before_work
@@ -63,7 +63,7 @@ def run_recipe(recipe: Recipe, runs_dir: Path, output: Output, *, resume: bool, 
 def export_stage(recipe: Recipe, run: RunFolder, output: Output) -> Bundles:
     """Export the student as the recipe says, and the teacher unquantised; stale bundles are replaced."""
     student = default_output(run.student, recipe.export)
-    make_bundle(run.student, student, recipe.export, output, recipe=recipe, overwrite=True)
+    make_chosen(run.student, student, recipe.export, output, recipe=recipe, overwrite=True)
     if is_per_domain(run.teacher):
         output.note(f"{run.teacher}: not exported, it is one classifier per domain and not one graph")
         return Bundles(student, None)

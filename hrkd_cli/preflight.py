@@ -8,17 +8,20 @@ from hrkd.artifact import read_stage
 from hrkd.data.check import check_dataset
 from hrkd.data.dataset import DomainDataset
 from hrkd.data.load import load_dataset
-from hrkd.errors import ArtifactError, RecipeError
+from hrkd.errors import ArtifactError, MissingExtraError, RecipeError
 from hrkd.models import ClassifierConfig, MultiDomainClassifier, Teacher, load_tokenizer
 from hrkd.models.encoder import build_encoder, read_config, resolve_base
 from hrkd.models.student import build_student
 from hrkd.models.tokenizers import check_same_tokenizer
-from hrkd.recipe import Recipe, TeacherConfig
+from hrkd.recipe import ExportConfig, Quantization, Recipe, TeacherConfig
 from hrkd.run_folder import RunFolder
 from hrkd.training.general import general_texts
 from hrkd.training.objective import DistillationObjective
 from hrkd_cli.data import token_counter
+from hrkd_cli.extras import is_installed
 from hrkd_cli.output import Output
+from hrkd_export.runtime_versions import newest_opset
+from hrkd_export.target import resolve_target
 
 
 def check_before_work(recipe: Recipe, run: RunFolder, output: Output, *, overwrite: bool) -> None:
@@ -28,6 +31,8 @@ def check_before_work(recipe: Recipe, run: RunFolder, output: Output, *, overwri
         DataError: The data cannot be used.
         CheckpointError: The teacher's base or the adopted classifier does not exist or is no encoder.
         RecipeError: The student does not fit the teacher.
+        ExportError: There is no such target, or no such version of the runtime.
+        MissingExtraError: The engine of the export is not installed.
         ArtifactError: A student would be left over from another teacher.
     """
     if recipe.student.per_domain:
@@ -42,6 +47,7 @@ def check_before_work(recipe: Recipe, run: RunFolder, output: Output, *, overwri
             f"`{run.student}` exists without its teacher, and a new teacher would not be the one it learned from",
             hint="choose another `name` in the recipe, or pass --overwrite to replace it",
         )
+    _check_export(recipe.export)
     dataset = load_dataset(recipe.data)
     if len(folders) == 1:
         _check_student(recipe, Path(folders[0]), dataset)
@@ -49,6 +55,16 @@ def check_before_work(recipe: Recipe, run: RunFolder, output: Output, *, overwri
     output.note(f"data: {report.source}, {report.size} examples of {len(report.domains)} domains")
     for problem in report.problems():
         output.note(f"data: {problem}")
+
+
+def _check_export(config: ExportConfig) -> None:
+    """Refuse a target or a runtime that does not exist, and an engine that is not installed."""
+    newest_opset(config.opset, config.runtime_version)
+    if config.quantize is None:
+        return
+    resolve_target(config.target, config.targets)
+    if config.quantize is Quantization.INT8_OPENVINO and not (is_installed("nncf") and is_installed("openvino")):
+        raise MissingExtraError("quantising for OpenVINO", "openvino")
 
 
 def _sources(teacher: TeacherConfig) -> list[str]:

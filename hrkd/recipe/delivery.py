@@ -6,9 +6,23 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from hrkd.recipe.base import Name, PositiveInt, Section
+
+
+def _quoted(value: object) -> object:
+    """Refuse a number: YAML reads 1.10 as 1.1, which is another version.
+
+    Raises:
+        ValueError: It is a number.
+    """
+    if isinstance(value, (int, float)):
+        raise ValueError(f"write the version in quotes, e.g. '1.16': YAML reads {value} as a number")
+    return value
+
+
+RuntimeVersion = Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$"), BeforeValidator(_quoted)]
 
 
 class QuantizationBackend(StrEnum):
@@ -55,7 +69,7 @@ class ExportConfig(Section):
     backend: QuantizationBackend = QuantizationBackend.AUTO
     """Library of the dynamic and static quantisations."""
     opset: Annotated[int, Field(ge=14, le=21)] = 17
-    runtime_version: Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")] | None = None
+    runtime_version: RuntimeVersion | None = None
     """Oldest onnxruntime that must read the bundle, e.g. ``1.16``: caps opset and IR version."""
     trim_vocab: bool = False
     """Keep only the pieces of the vocabulary that the training texts use, and all single characters."""

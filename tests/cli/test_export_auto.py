@@ -81,6 +81,16 @@ def test_a_bundle_says_what_was_done_to_its_vocabulary(student: Path, document: 
     assert manifest.guard is None or manifest.guard.limit_points == 100.0
 
 
+def test_a_run_can_choose_too(student: Path, targets: Path, capsys) -> None:
+    """`auto` in a recipe that only `hrkd export` understood would fail after the training."""
+    folder = student.parents[2]
+    settings = {"quantize": "auto", "target": "tiny", "targets": str(targets), "max_drop_per_domain": 100.0}
+    options = [part for key, value in settings.items() for part in ("--set", f"export.{key}={value}")]
+    assert main(["run", str(folder / "tiny.yaml"), "--runs-dir", str(folder / "runs"), *options, "--quiet"]) == 0
+    document = json.loads((student.parent / "bench.json").read_text(encoding="utf-8"))
+    assert [row["role"] for row in document["results"]] == ["teacher", "teacher", "student"]
+
+
 def test_what_needs_texts_says_so_without_a_recipe(student: Path, tmp_path: Path, capsys) -> None:
     """A model folder that was copied elsewhere has no recipe beside it."""
     moved = tmp_path / "moved"
