@@ -20,7 +20,7 @@ from hrkd.training.objective import DistillationObjective
 from hrkd_cli.data import token_counter
 from hrkd_cli.extras import is_installed
 from hrkd_cli.output import Output
-from hrkd_export.runtime_versions import newest_opset
+from hrkd_export.runtime_versions import check_operators, newest_opset
 from hrkd_export.target import resolve_target
 
 
@@ -60,6 +60,7 @@ def check_before_work(recipe: Recipe, run: RunFolder, output: Output, *, overwri
 def _check_export(config: ExportConfig) -> None:
     """Refuse a target or a runtime that does not exist, and an engine that is not installed."""
     newest_opset(config.opset, config.runtime_version)
+    check_operators(config.quantize, config.runtime_version)
     if config.quantize is None:
         return
     resolve_target(config.target, config.targets)

@@ -23,6 +23,7 @@ from hrkd.bundle import (
 )
 from hrkd.bundle_card import render_card
 from hrkd.engines import Logits
+from hrkd.engines.providers import CPU
 from hrkd.metrics import accuracy, agreement
 from hrkd.recipe import ExportConfig, Recipe
 from hrkd_export.facts import large_float_weights, read_facts
@@ -34,7 +35,7 @@ from hrkd_export.quality import answer, flips, invariance
 from hrkd_export.quantizers.base import Made, Task
 from hrkd_export.quantizers.dynamic import resolve_backend
 from hrkd_export.quantizers.registry import Way, way_of
-from hrkd_export.runtime_versions import newest_opset
+from hrkd_export.runtime_versions import check_operators, newest_opset
 from hrkd_export.session import open_session, session_settings
 from hrkd_export.target import Target, resolve_target
 from hrkd_export.texts import GraphTexts
@@ -81,6 +82,7 @@ class Build:
     def write(self, folder: Path, *, record: StageRecord | None) -> Manifest:
         """Fill ``folder`` with the bundle's files and return its manifest; what can be refused is refused first."""
         way = None if self.config.quantize is None else way_of(self.config.quantize)
+        check_operators(self.config.quantize, self.config.runtime_version)
         target = None if way is None else resolve_target(self.config.target, self.config.targets)
         calibrates = way is not None and way.calibrates
         model = ShippedModel.prepare(
@@ -178,7 +180,7 @@ class Build:
             validation=None if validation is None else _accuracies(answer(graph, validation), validation),
             guard=outcome.guard,
             vocabulary=model.vocabulary,
-            session=session_settings(engine, names.max_length),
+            session=session_settings(engine, names.max_length, (CPU,) if target is None else target.providers),
             files=describe_files(folder),
         )
 

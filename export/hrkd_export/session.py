@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hrkd.engines import Engine, Graph, IntArray, Logits, Setting, open_graph
+from hrkd.engines.providers import CPU, SETTING
 
 __all__ = ["IntArray", "Logits", "open_session", "run_session", "session_settings"]
 
@@ -17,13 +18,15 @@ _SETTINGS: Mapping[Engine, Mapping[str, Setting]] = {
 }
 
 
-def session_settings(engine: Engine, max_length: int) -> dict[str, Setting]:
+def session_settings(engine: Engine, max_length: int, providers: Sequence[str] = (CPU,)) -> dict[str, Setting]:
     """Return the settings that a bundle recommends.
 
     For OpenVINO a text cut to ``max_length`` tokens has a copy of the graph for exactly that length: a fifth faster,
     for the memory of the weights once more (docs/log.md).
     """
     own: dict[str, Setting] = {"static_length": max_length} if engine == "openvino" else {}
+    if tuple(providers) != (CPU,):
+        own[SETTING] = ",".join(providers)
     return {**_SETTINGS[engine], **own}
 
 

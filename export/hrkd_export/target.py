@@ -11,11 +11,12 @@ import platform
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hrkd.data.suggest import suggestion
+from hrkd.engines.providers import CPU, Provider
 from hrkd.errors import ExportError
 from hrkd.recipe import Quantization
 from hrkd.recipe_file import read_yaml
@@ -37,7 +38,6 @@ class Target(BaseModel):
         reduce_range: Whether weights use 7 bits instead of 8.
         per_channel: Whether each output channel of a weight matrix has a scale of its own.
         quantizations: What is worth trying, the first one the default.
-        engines: What may run the bundle there.
         providers: Execution providers of onnxruntime, in order of preference.
     """
 
@@ -50,8 +50,7 @@ class Target(BaseModel):
     reduce_range: bool = False
     per_channel: bool = True
     quantizations: Annotated[tuple[Quantization, ...], Field(min_length=1)]
-    engines: Annotated[tuple[Literal["onnxruntime", "openvino"], ...], Field(min_length=1)] = ("onnxruntime",)
-    providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
+    providers: Annotated[tuple[Provider, ...], Field(min_length=1)] = (CPU,)
 
     @field_validator("quantizations")
     @classmethod

@@ -24,7 +24,7 @@ __all__ = [
 
 
 def open_graph(model: Path, engine: Engine, settings: Mapping[str, Setting], threads: int) -> Graph:
-    """Load an ONNX file on the CPU.
+    """Load an ONNX file.
 
     Args:
         model: The file.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrkd.engines.base import INPUTS, OUTPUT, IntArray, Logits, Setting, check_contract, unknown_setting, whole_number
+from hrkd.engines.providers import SETTING, installed_providers, wanted_providers, warn_of_fallback
 from hrkd.engines.telemetry import forbid_telemetry
 from hrkd.errors import ArtifactError, MissingExtraError, first_line
 
@@ -32,7 +33,7 @@ _ERROR_LEVEL = 3
 
 
 class OnnxRuntimeGraph:
-    """A graph on onnxruntime's CPU provider; see :func:`hrkd.engines.open_graph`."""
+    """A graph on the first of the settings' execution providers that is there; see :func:`hrkd.engines.open_graph`."""
 
     def __init__(self, model: Path, settings: Mapping[str, Setting], threads: int) -> None:
         self._session = _open(model, settings, threads)
@@ -62,15 +63,18 @@ def _open(model: Path, settings: Mapping[str, Setting], threads: int) -> Inferen
         state.NotImplemented,
         state.RuntimeException,
     )
-    options = session_options(settings, threads)
+    options, wanted = session_options(settings, threads), wanted_providers(settings)
+    providers = installed_providers(wanted, onnxruntime.get_available_providers())
     try:
-        return onnxruntime.InferenceSession(
-            str(model), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled_fusions(settings)
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=providers, disabled_optimizers=disabled_fusions(settings)
         )
     except failures as error:
         raise ArtifactError(
             f"onnxruntime cannot load `{model}`: {first_line(error)}", hint="export the bundle again"
         ) from error
+    warn_of_fallback(wanted, session.get_providers())
+    return session
 
 
 def disabled_fusions(settings: Mapping[str, Setting]) -> list[str]:
@@ -97,7 +101,7 @@ def session_options(settings: Mapping[str, Setting], threads: int) -> SessionOpt
         elif name == "graph_optimization_level" and value in _OPTIMIZATION_LEVELS:
             level = _OPTIMIZATION_LEVELS[str(value)]
             options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-        elif name not in ("intra_op_num_threads", "inter_op_num_threads", *_FUSIONS):
+        elif name not in ("intra_op_num_threads", "inter_op_num_threads", SETTING, *_FUSIONS):
             raise unknown_setting(name, value)
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -61,6 +61,7 @@ NARROW = ["student.hidden_size=24", "student.attention_heads=3", "student.teache
         (["export.target=pi9"], ["target `pi9` is unknown", "arm64"]),
         (["export.runtime_version=1.10"], ["`export.runtime_version`", "in quotes"]),
         (["export.runtime_version='1.2'"], ["onnxruntime 1.2 is too old"]),
+        (["export.runtime_version='1.22'", "export.quantize=int4-weights"], ["1.22 lacks", "`int4-weights`", "1.23"]),
         (["student.layers=9", "student.teacher_layers=null"], ["9", "4"]),
         (["student.teacher_layers=[2, 9]"], ["9", "4"]),
         (["data.path=nowhere.csv"], ["`nowhere.csv` does not exist"]),

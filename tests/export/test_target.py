@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from hrkd.engines.providers import wanted_providers
 from hrkd.errors import ExportError
 from hrkd.recipe import Quantization
 from hrkd_export.quantizers.registry import way_of
+from hrkd_export.session import session_settings
 from hrkd_export.target import detect_target, load_targets, read_cpu_flags, resolve_target
 
 TARGETS = load_targets()
@@ -75,10 +77,17 @@ def test_unknown_name_lists_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
-def test_every_quantisation_of_a_row_has_an_engine_there(target) -> None:
-    """Prevents a row that offers what nothing on that target can run."""
-    for quantization in target.quantizations:
-        assert way_of(quantization).engine in target.engines
+def test_every_quantisation_of_a_row_can_be_made(target) -> None:
+    """Prevents a row that offers what nothing makes, or OpenVINO where it does not run."""
+    engines = {way_of(quantization).engine for quantization in target.quantizations}
+    assert "openvino" not in engines or not set(target.machines) & {"aarch64", "arm64"}
+
+
+def test_a_bundle_remembers_its_providers() -> None:
+    """Prevents a bundle for a GPU from running on the processor beside it."""
+    settings = session_settings("onnxruntime", 128, TARGETS["tensorrt"].providers)
+    assert wanted_providers(settings) == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert "providers" not in session_settings("onnxruntime", 128, TARGETS["avx2"].providers)
 
 
 def test_only_rows_that_name_machines_are_found_by_auto() -> None:
