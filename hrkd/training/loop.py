@@ -102,7 +102,7 @@ def run_training(objective: Objective, stage: Stage, observer: Observer, *, resu
         HrkdError: The loss became NaN or infinite.
     """
     optimizer = build_optimizer(objective.trainable, stage.config, stage.outer)
-    progress, best = _start(objective, stage, optimizer, resume=resume)
+    progress, best = _start(objective, stage, optimizer, observer) if resume else (Progress(stage.input_hash), {})
     observer.started(stage.name, progress.step, stage.total_steps)
     speed = _Speed()
     with stop_on_signal() as stop:
@@ -125,9 +125,9 @@ def run_training(objective: Objective, stage: Stage, observer: Observer, *, resu
 
 
 def _start(
-    objective: Objective, stage: Stage, optimizer: torch.optim.Optimizer, *, resume: bool
+    objective: Objective, stage: Stage, optimizer: torch.optim.Optimizer, observer: Observer
 ) -> tuple[Progress, dict[str, Tensor]]:
-    state = find_state(stage.state_folder, stage.input_hash) if resume else None
+    state = find_state(stage.state_folder, stage.input_hash, observer.message)
     if state is None:
         return Progress(stage.input_hash), {}
     return read_progress(state), load_state(state, objective.trainable, optimizer)

@@ -1,22 +1,28 @@
-"""The state of an unfinished training: enough to go on as if nothing had happened. safetensors and JSON, no pickle."""
+"""The state of an unfinished training: enough to go on as if nothing had happened. safetensors and JSON, no pickle.
+
+The last states are kept, each with the hashes of its files: when the newest one is damaged, the one before it is used.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from hrkd.artifact import new_folder, read_json, write_json
-from hrkd.errors import CheckpointError, first_line
+from hrkd.artifact import hash_files, new_folder, read_json, verify_files, write_json
+from hrkd.errors import ArtifactError, CheckpointError, first_line
 from hrkd.tensors import load_tensors, save_tensors
 from hrkd.training.graph_history import GraphHistory
 
 TENSORS = "state.safetensors"
 PROGRESS = "progress.json"
+HASHES = "sha256.json"
+KEPT = 2
+"""States that stay on disk: one can be damaged without loss of more than the steps between two."""
 
 
 @dataclass(slots=True)
@@ -49,24 +55,37 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     best: dict[str, Tensor],
 ) -> None:
-    """Save the present state as ``folder/step-N``, then drop the earlier ones, so that one is whole at any moment."""
+    """Save the present state as ``folder/step-N``, then drop all but the last ones: one is whole at any moment."""
     tensors = dict(_named(trainable, optimizer, best))
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    target = folder / f"step-{progress.step:09d}"
-    with new_folder(target, replace=True) as temporary:
+    with new_folder(folder / f"step-{progress.step:09d}", replace=True) as temporary:
         save_tensors(tensors, temporary / TENSORS)
         write_json(temporary / PROGRESS, asdict(progress))
+        write_json(temporary / HASHES, hash_files(temporary))
+    kept = sorted(folder.glob("step-*"))[-KEPT:]
     for path in folder.iterdir():
-        if path != target:
+        if path not in kept:
             shutil.rmtree(path)
 
 
-def find_state(folder: Path, input_hash: str) -> Path | None:
-    """Return the newest state saved below ``folder`` for these inputs, or None."""
+def find_state(folder: Path, input_hash: str, message: Callable[[str], None]) -> Path | None:
+    """Return the newest undamaged state saved below ``folder`` for these inputs, or None.
+
+    Args:
+        folder: Of the stage.
+        input_hash: Of the stage's inputs.
+        message: Told about each damaged state that is passed over.
+    """
     for path in sorted(folder.glob("step-*"), reverse=True):
-        if read_progress(path).input_hash == input_hash:
+        try:
+            verify_files(path, read_json(path / HASHES))
+            found = read_progress(path).input_hash
+        except (ArtifactError, AttributeError, KeyError, TypeError) as error:
+            message(f"damaged checkpoint {path.name} is passed over: {first_line(error)}")
+            continue
+        if found == input_hash:
             return path
     return None
 
