@@ -99,3 +99,14 @@ def shortened(name: str, longest: int) -> str:
 def pick(choices: Sequence[Any], number: int) -> Any:
     """Return the choice of the ``number``-th series; they start over when they run out."""
     return choices[number % len(choices)]
+
+
+def plain_log_ticks(axes: Axes) -> None:
+    """Label 1, 2 and 5 of each decade with plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    low, high = axes.get_xlim()
+    steps = (1.0, 2.0, 5.0) if high / low < 100 else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

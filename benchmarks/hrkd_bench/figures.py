@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,13 +19,11 @@ from hrkd_bench.drawing import (
     legend_above,
     new_axes,
     pick,
+    plain_log_ticks,
     shortened,
     to_svg,
 )
 from hrkd_bench.words import milliseconds, size, subject_label
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def accuracy_figure(results: Sequence[Result], domains: Sequence[str]) -> str:
@@ -74,7 +72,7 @@ def latency_figure(results: Sequence[Result]) -> str:
                 label=f"{name}: p50 {milliseconds(result.latency_ms.end_to_end.p50)}",
             )
         axes.set_xscale("log")
-        _plain_log_ticks(axes)
+        plain_log_ticks(axes)
         axes.set_xlabel("milliseconds for one text, end to end (log scale)")
         axes.set_ylabel("texts answered, %")
         axes.grid(alpha=0.25)
@@ -116,14 +114,3 @@ def training_figure(curve: Sequence[tuple[float, float]]) -> str:
         axes.set_ylabel("accuracy, %")
         axes.grid(alpha=0.25)
         return to_svg(figure, "training")
-
-
-def _plain_log_ticks(axes: Axes) -> None:
-    """Label 1, 2 and 5 of each decade with plain numbers."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    low, high = axes.get_xlim()
-    steps = (1.0, 2.0, 5.0) if high / low < 100 else (1.0,)
-    axes.xaxis.set_major_locator(LogLocator(subs=steps))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -15,11 +15,16 @@ from hrkd_bench.document import BenchDocument, read_document
 from hrkd_bench.figures import accuracy_figure, latency_figure, size_figure, training_figure
 from hrkd_bench.graph_document import GraphDocument
 from hrkd_bench.graph_figures import ratios_figure, weights_figure
+from hrkd_bench.trade_off import trade_off_figure
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 _TEMPLATE = "report.html.j2"
+_TRADE_OFF_CAPTION = (
+    "Up and left is better. Lines are 95 % intervals, areas sizes on disk; * is what no other model beats in time, "
+    "size and worst domain at once."
+)
 
 
 def render_report(document: Mapping[str, Any], output: Path, *, context: Mapping[str, Any] | None = None) -> None:
@@ -60,13 +65,14 @@ def render_report(document: Mapping[str, Any], output: Path, *, context: Mapping
 def _figures(parsed: BenchDocument, curve: Sequence[tuple[float, float]], mark: type[Markup]) -> list[dict[str, Any]]:
     """Draw the figures; the SVG writer has escaped every name in them, so they are marked as safe."""
     drawn = [
-        ("Accuracy by domain", accuracy_figure(parsed.results, list(parsed.texts.domains))),
-        ("How long one text takes", latency_figure(parsed.results)),
-        ("Size on disk", size_figure(parsed.results)),
+        ("Time against the worst domain", trade_off_figure(parsed.results), _TRADE_OFF_CAPTION),
+        ("Accuracy by domain", accuracy_figure(parsed.results, list(parsed.texts.domains)), ""),
+        ("How long one text takes", latency_figure(parsed.results), ""),
+        ("Size on disk", size_figure(parsed.results), ""),
     ]
     if curve:
-        drawn.append(("Training of the student", training_figure(curve)))
-    return [{"title": title, "svg": mark(svg)} for title, svg in drawn]
+        drawn.append(("Training of the student", training_figure(curve), ""))
+    return [{"title": title, "svg": mark(svg), "caption": caption} for title, svg, caption in drawn]
 
 
 def _graph_section(graph: GraphDocument | None, mark: type[Markup]) -> dict[str, Any] | None:

@@ -6,11 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hrkd.bundle import Manifest
-
-SAME_SPEED = 0.03
-"""Medians closer than this are one speed: repeated runs of one bundle differ by about as much (docs/log.md)."""
-SAME_SIZE = 0.02
-"""Sizes closer than this are no reason to prefer one."""
+from hrkd.pareto import SAME_SIZE, SAME_SPEED, Costs, on_front
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +26,7 @@ class Candidate:
     failure: str | None = None
 
     @property
-    def costs(self) -> tuple[float, float, float]:
+    def costs(self) -> Costs:
         """What should be small: latency, bytes, and errors in the worst domain on validation texts."""
         if self.manifest is None or self.latency_ms is None:
             raise ValueError(f"candidate {self.name} was not measured")
@@ -69,7 +65,8 @@ def choose(candidates: Sequence[Candidate], max_size_mb: float | None = None) ->
     """
     candidates = [_within(candidate, max_size_mb) for candidate in candidates]
     measured = [candidate for candidate in candidates if candidate.failure is None]
-    front = [candidate for candidate in measured if not any(_dominates(other, candidate) for other in measured)]
+    kept = on_front([candidate.costs for candidate in measured])
+    front = [candidate for candidate, is_kept in zip(measured, kept, strict=True) if is_kept]
     winner = _winner(front) if front else None
     return [_verdict(candidate, winner, front) for candidate in candidates]
 
@@ -86,13 +83,6 @@ def _winner(front: Sequence[Candidate]) -> Candidate:
     equally_fast = [candidate for candidate in front if candidate.costs[0] <= (1.0 + SAME_SPEED) * fastest]
     smallest = min(candidate.costs[1] for candidate in equally_fast)
     return next(candidate for candidate in equally_fast if candidate.costs[1] <= (1.0 + SAME_SIZE) * smallest)
-
-
-def _dominates(other: Candidate, candidate: Candidate) -> bool:
-    """Whether ``other`` is nowhere worse and somewhere better; differences that are noise count as none."""
-    pairs = list(zip(other.costs, candidate.costs, (SAME_SPEED, SAME_SIZE, 0.0), strict=True))
-    nowhere_worse = all(own <= (1.0 + same) * their for own, their, same in pairs)
-    return nowhere_worse and any((1.0 + same) * own < their for own, their, same in pairs)
 
 
 def _verdict(candidate: Candidate, winner: Candidate | None, front: Sequence[Candidate]) -> Verdict:
