@@ -51,7 +51,7 @@ def require(what: str, *extras: str) -> None:
     if missing:
         raise MissingExtraError(what, ",".join(missing))
     if "onnxruntime" in {module for extra in extras for module in EXTRA_MODULES[extra]}:
-        _refuse_both_runtimes()
+        refuse_both_runtimes()
 
 
 def is_installed(module: str) -> bool:
@@ -69,7 +69,12 @@ def extra_of(error: ModuleNotFoundError) -> str | None:
     return extra if extra is not None and not is_installed(module) else None
 
 
-def _refuse_both_runtimes() -> None:
+def refuse_both_runtimes() -> None:
+    """Check that only one of the two wheels of onnxruntime is there.
+
+    Raises:
+        HrkdError: Both are installed.
+    """
     if all(_has_distribution(name) for name in ("onnxruntime", "onnxruntime-gpu")):
         raise HrkdError(
             "`onnxruntime` and `onnxruntime-gpu` are both installed, and both own the same folder",

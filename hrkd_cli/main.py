@@ -16,7 +16,7 @@ import typer
 
 from hrkd import __version__
 from hrkd.errors import HrkdError, MissingExtraError
-from hrkd_cli.commands import bench, bundle, data, distill, evaluate, export, predict, recipe, report, run, teacher
+from hrkd_cli.commands import bench, bundle, data, distill, doctor, evaluate, export, predict, recipe, report, run, teacher
 from hrkd_cli.extras import extra_of
 from hrkd_cli.output import print_error
 
@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, teacher, distill, evaluate, export, bench, predict, report):
+for module in (run, teacher, distill, evaluate, export, bench, predict, report, doctor):
     app.command(module.__name__.rpartition(".")[2], epilog=module.EXAMPLES)(module.command)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(data.app, name="data")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from hrkd.artifact import StageRecord
     from hrkd.data.check import DataReport
     from hrkd.evaluation import Evaluation
+    from hrkd_cli.doctor.finding import Finding
 
 
 def stage_table(record: StageRecord) -> Table:
@@ -71,3 +73,13 @@ def _add_domain_rows(table: Table, columns: Mapping[str, Mapping[str, float]]) -
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """Return what `hrkd doctor` found, with what to do on lines of their own."""
+    table = Table("", "", "", box=box.SIMPLE, show_header=False)
+    for finding in findings:
+        table.add_row(finding.status, Text(finding.topic), Text(finding.text))
+        if finding.hint:
+            table.add_row("", "", Text(f"-> {finding.hint}"))
+    return table
