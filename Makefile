@@ -6,12 +6,14 @@ PYTEST_FLAGS ?= -n 2 --dist loadfile
 # Of `make paper`: what `benchmarks/paper/run.py --help` offers. AMAZON is the folder of Amazon Reviews.
 PAPER_FLAGS ?= --threads 1
 AMAZON ?=
+FUZZ_CASES ?= 10000
+FUZZ_SEED := $(or $(FUZZ_SEED),$(shell date +%s))
 export PYTHON VENV
 # A missing or old tool must not be picked up from outside the environment.
 export PYTHONNOUSERSITE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-transformers5 check fix readme paper paper-table lock wheel-smoke
+.PHONY: help setup demo test test-slow fuzz test-transformers5 check fix readme paper paper-table lock wheel-smoke
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +29,9 @@ test: setup ## run the default test tier: offline, CPU, minutes
 
 test-slow: setup ## run the tests that take minutes or more tools
 	$(BIN)/python -m pytest -m slow
+
+fuzz: setup ## run 10,000 damaged inputs against everything that reads any; FUZZ_CASES and FUZZ_SEED repeat a run
+	HRKD_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest tests/fuzz -q --hypothesis-seed=$(FUZZ_SEED)
 
 test-transformers5: setup ## train, export and quantise under transformers 5, in an environment layered over .venv
 	bash scripts/transformers5.sh

@@ -11,6 +11,7 @@ Archives that were compressed by other tools are read as well.
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import stat
@@ -132,7 +133,11 @@ def _open_archive(archive: Path) -> Iterator[zipfile.ZipFile]:
 def _damage_is_said(archive: Path) -> Iterator[None]:
     try:
         yield
-    except _DAMAGES as error:
+    except (*_DAMAGES, OSError) as error:
+        if (
+            isinstance(error, OSError) and error.errno != errno.EINVAL
+        ):  # a negative position again, past zipfile's check
+            raise
         raise ArtifactError(f"`{archive}` is not an intact zip: {error}", hint="copy or download it again") from error
 
 

@@ -9,6 +9,9 @@
     +-- ArtifactError          a run folder or a bundle: changed byte, newer schema, would be overwritten
     +-- ExportError            the ONNX graph could not be built, verified or quantised
     +-- BenchError             a measurement could not be made
+    +-- BudgetError            a budget or a grid of shapes cannot be read
+    +-- BudgetMissed           a limit is missed, or cannot be shown to hold (exit code 3)
+    +-- DistributedError       several processes that train as one do not fit together, or one of them is gone
     +-- MissingExtraError      a command needs an optional part of the installation
     +-- Interrupted            the user stopped the run; what was finished is kept (exit code 130)
 
@@ -59,6 +62,20 @@ class ExportError(HrkdError):
 
 class BenchError(HrkdError):
     """A measurement could not be made."""
+
+
+class BudgetError(HrkdError):
+    """A budget or a grid of shapes cannot be used as written."""
+
+
+class BudgetMissed(HrkdError):
+    """A measured limit is missed, or the measurement does not show that it holds."""
+
+    exit_code = 3
+
+
+class DistributedError(HrkdError):
+    """Processes that train as one do not fit together, or cannot reach each other."""
 
 
 class MissingExtraError(HrkdError):

@@ -81,6 +81,21 @@ def macro_f1_by_domain(
     )
 
 
+def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, *, bins: int = 15) -> float:
+    """Return how far confidence and accuracy lie apart on average (Guo et al., 2017).
+
+    Args:
+        probabilities: Of each label, shape (n, C).
+        labels: True label ids, shape (n,).
+        bins: Equally wide ranges of confidence; the gaps of the ranges are weighted by their examples.
+    """
+    given = np.asarray(probabilities, dtype=np.float64)
+    confidence, correct = given.max(axis=1), given.argmax(axis=1) == np.asarray(labels)
+    places = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(places, weights=confidence - correct, minlength=bins)
+    return float(np.abs(gaps).sum() / len(given))
+
+
 def average_accuracy_interval(correct: ArrayLike, domains: ArrayLike, *, seed: int = 0) -> Interval:
     """Return the average accuracy with its 95 % interval, resampling examples within each domain."""
     return _stratified_bootstrap(np.asarray(correct, dtype=np.float64), np.asarray(domains), seed)

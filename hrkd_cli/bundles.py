@@ -10,6 +10,7 @@ from hrkd.bundle import Manifest, open_bundle
 from hrkd.bundle_card import summary_lines
 from hrkd.errors import ArtifactError
 from hrkd.recipe import ExportConfig, Quantization, Recipe
+from hrkd.shape import to_json
 from hrkd_cli.output import Output
 from hrkd_cli.recipes import export_config
 from hrkd_export import export_bundle, inputs_hash
@@ -79,7 +80,7 @@ def export_and_show(
 ) -> None:
     """Make a bundle and print what it is."""
     manifest, rows = make_chosen(checkpoint, bundle, config, output, recipe=recipe, overwrite=overwrite)
-    document = {"bundle": str(bundle), **manifest.model_dump(mode="json")}
+    document = {"bundle": str(bundle), **to_json(manifest)}
     if not rows:
         output.result(document, manifest_lines(bundle, manifest))
         return
@@ -88,8 +89,8 @@ def export_and_show(
     output.result({**document, "candidates": rows}, candidate_table(rows), manifest_lines(bundle, manifest))
 
 
-def teacher_bundle(checkpoint: Path, output: Output, *, recipe: Recipe | None) -> Path:
-    """Export a teacher unquantised, so that it can be compared on the student's own engine; replaces a stale one."""
+def exact_bundle(checkpoint: Path, output: Output, *, recipe: Recipe | None) -> Path:
+    """Export a model unquantised, for comparisons on the engine of the shipped one; replaces a stale bundle."""
     exact = export_config(recipe, quantize=None)
     bundle = default_output(checkpoint, exact)
     make_bundle(checkpoint, bundle, exact, output, recipe=recipe, overwrite=True)

@@ -15,6 +15,7 @@ from hrkd.artifact import new_folder, read_json, write_json
 from hrkd.bundle import Manifest, open_bundle
 from hrkd.errors import ArtifactError, ExportError, HrkdError
 from hrkd.recipe import BenchConfig, ExportConfig, Quantization, Recipe
+from hrkd.shape import to_json
 from hrkd_bench.bench import bench
 from hrkd_cli.bench_progress import bench_progress
 from hrkd_cli.bundles import make_bundle, role_of
@@ -26,7 +27,7 @@ from hrkd_export.target import resolve_target
 FP32 = "fp32"
 DEFAULT_LIMIT = 1.0
 """Points that quantising may cost in any domain where the recipe sets no limit: `auto` must not trade silently."""
-MEASURED = BenchConfig(rounds=3, cold_starts=1, max_texts=300)
+MEASURED = BenchConfig(rounds=3, cold_starts=1, max_texts=300, min_samples=300, min_seconds=0, lengths=())
 SCHEMA_VERSION = 1
 
 
@@ -139,7 +140,7 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "flips": None if manifest.flips is None else manifest.flips.from_fp32,
         "kept_in_float": list(manifest.guard.kept_in_float) if manifest.guard else [],
         "fusions": manifest.fusions,
-        "invariance": manifest.invariance.model_dump(mode="json"),
+        "invariance": to_json(manifest.invariance),
     }
 
 

@@ -16,7 +16,21 @@ import typer
 
 from hrkd import __version__
 from hrkd.errors import HrkdError, MissingExtraError
-from hrkd_cli.commands import bench, bundle, data, distill, doctor, evaluate, export, predict, recipe, report, run, teacher
+from hrkd_cli.commands import (
+    bench,
+    bundle,
+    data,
+    distill,
+    doctor,
+    evaluate,
+    export,
+    plan,
+    predict,
+    recipe,
+    report,
+    run,
+    teacher,
+)
 from hrkd_cli.extras import extra_of
 from hrkd_cli.output import print_error
 
@@ -30,8 +44,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, teacher, distill, evaluate, export, bench, predict, report, doctor):
+for module in (run, teacher, distill, evaluate, export, plan, predict, report, doctor):
     app.command(module.__name__.rpartition(".")[2], epilog=module.EXAMPLES)(module.command)
+app.add_typer(bench.app, name="bench")
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(data.app, name="data")
 app.add_typer(recipe.app, name="recipe")
@@ -92,6 +107,9 @@ def _missing_module(error: ModuleNotFoundError) -> int:
 
 
 def _system_error(error: OSError) -> int:
+    if error.errno == errno.ENAMETOOLONG:  # Path.exists() and is_file() raise it instead of answering no
+        print_error(f"`{str(error.filename)[:40]}...` cannot be a path: the name is too long")
+        return EXIT_USER_ERROR
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         raise error
     where = f" while writing `{error.filename}`" if error.filename else ""

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hrkd.artifact import read_json, write_json
-from hrkd.errors import ArtifactError, HrkdError
+from rich.table import Table
+
+from hrkd.artifact import write_json
+from hrkd.errors import HrkdError
 from hrkd.model_folder import CLASSIFIER
 from hrkd.recipe import BenchConfig
-from hrkd_bench.bench import bench
+from hrkd_bench.examples import choose, read_examples
+from hrkd_bench.findings import findings_document, findings_table, require_all
+from hrkd_bench.measure import SEED
+from hrkd_bench.memory_limit import smallest_limit
+from hrkd_bench.subjects import subject_of
 from hrkd_cli.bench_progress import bench_progress
 from hrkd_cli.extras import EXTRA_MODULES, is_installed
+from hrkd_cli.judge import Judge, write_findings
+from hrkd_cli.measurement_files import Files, read_measurement
 from hrkd_cli.output import Output
+from hrkd_cli.places import Place, here
+
+LIMIT_TEXTS = 50
+"""Texts whose answers must stay the same under a memory limit."""
 
 
 def measure(
@@ -22,25 +35,68 @@ def measure(
     *,
     baselines: Sequence[Path],
     config: BenchConfig,
-    document: Path | None,
-    report: Path | None,
-    overwrite: bool,
+    files: Files,
+    judge: Judge,
+    place: Place = here,
+    memory_limit: bool = False,
 ) -> None:
-    """Measure, write what was asked for, and print the table.
+    """Measure, write what was asked for, print the table, and check the budget.
 
     Raises:
-        ArtifactError: An output file exists and ``overwrite`` is false; said before measuring.
+        ArtifactError: An output file exists and may not be replaced; said before measuring.
+        BudgetMissed: A limit is missed, or cannot be shown to hold; said after everything is written.
     """
-    for path in (document, report):
-        refuse_existing(path, overwrite=overwrite)
+    files.refuse_existing()
     compared = [path for baseline in baselines for path in with_onnx_teacher(baseline, output)]
     with bench_progress(output) as progress:
-        value = bench(bundles, baselines=compared, config=config, progress=progress)
-    if document is not None:
-        write_json(document, value)
-    if report is not None:
-        write_report(value, report)
-    show(value, output, *(path for path in (document, report) if path is not None))
+        value = place(bundles, compared, config, progress)
+        if memory_limit:
+            value = with_memory_limits(value, bundles)
+    finish(value, output, files, judge)
+
+
+def merged(
+    result: Path, bundles: Sequence[Path], baselines: Sequence[Path], device: str | None, beside: Path | None
+) -> dict[str, Any]:
+    """Return what a packed measurement brought back as a bench document, beside another one where that is wanted."""
+    from hrkd_bench.device.merge import Measured, with_device
+    from hrkd_bench.device.result import read_result
+
+    value = Measured(read_result(result), bundles, baselines).document(device)
+    return value if beside is None else with_device(read_measurement(beside), value, device or "device")
+
+
+def finish(value: dict[str, Any], output: Output, files: Files, judge: Judge) -> None:
+    """Check the budget, write what was asked for, and print the table.
+
+    Raises:
+        BudgetMissed: A limit is missed, or cannot be shown to hold; said after everything is written.
+    """
+    findings = judge.findings(value)
+    if files.document is not None:
+        write_json(files.document, value)
+    if files.report is not None:
+        write_report(value, files.report)
+    write_findings(findings, files, "Budget")
+    if not findings:
+        show(value, output, *files.wanted)
+        return
+    document = {**value, "findings": findings_document(findings)}
+    show(document, output, *files.wanted, tables=[findings_table(findings, "Budget")])
+    require_all(findings, "the budget")
+
+
+def with_memory_limits(value: dict[str, Any], bundles: Sequence[Path]) -> dict[str, Any]:
+    """Return a bench document with the smallest memory limit of each bundle; they are its last results."""
+    baselines, own = value["results"][: -len(bundles)], value["results"][-len(bundles) :]
+    found = []
+    for result, bundle in zip(own, bundles, strict=True):
+        subject = subject_of(bundle)
+        texts = read_examples(bundle, subject.label_names, subject.domain_names)
+        positions = choose(texts, LIMIT_TEXTS, SEED)
+        limit = smallest_limit(subject, texts, positions.tolist(), result["threads"])
+        found.append({**result, "memory_limit": asdict(limit)})
+    return {**value, "results": [*baselines, *found]}
 
 
 def with_onnx_teacher(baseline: Path, output: Output) -> list[Path]:
@@ -53,49 +109,29 @@ def with_onnx_teacher(baseline: Path, output: Output) -> list[Path]:
     if not all(is_installed(module) for module in EXTRA_MODULES["export"]):
         output.note(f"{baseline}: not measured in ONNX as well, which needs pip install 'hrkd[export]'")
         return [baseline]
-    from hrkd_cli.bundles import teacher_bundle
+    from hrkd_cli.bundles import exact_bundle
     from hrkd_cli.recipes import recipe_beside
 
     try:
-        return [baseline, teacher_bundle(baseline, output, recipe=recipe_beside(baseline))]
+        return [baseline, exact_bundle(baseline, output, recipe=recipe_beside(baseline))]
     except HrkdError as error:
         output.warning(f"{baseline}: not measured in ONNX as well: {error.message}")
         return [baseline]
 
 
-def refuse_existing(path: Path | None, *, overwrite: bool) -> None:
-    """Refuse to replace a file unasked.
-
-    Raises:
-        ArtifactError: ``path`` exists and ``overwrite`` is false.
-    """
-    if path is not None and path.exists() and not overwrite:
-        raise ArtifactError(f"`{path}` exists already", hint="choose another name, or pass --overwrite")
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """Read a bench.json, given itself or the run folder that holds it.
-
-    Raises:
-        ArtifactError: It does not exist or is no JSON object.
-    """
-    file = path / "bench.json" if path.is_dir() else path
-    value = read_json(file)
-    if not isinstance(value, dict):
-        raise ArtifactError(f"`{file}` is not a bench document", hint="`hrkd bench` makes one")
-    return value
-
-
 def write_report(document: dict[str, Any], path: Path, run: Path | None = None) -> None:
     """Render the report page, with what the run folder knows when there is one."""
+    from hrkd_bench.document import read_document
     from hrkd_bench.report import render_report
-    from hrkd_cli.report_context import run_context
+    from hrkd_cli.report_context import plan_check, run_context
 
-    render_report(document, path, context=run_context(run) if run is not None else None)
+    context = None if run is None else {**run_context(run), "plan": plan_check(run, read_document(document))}
+    render_report(document, path, context=context)
 
 
-def show(document: dict[str, Any], output: Output, *files: Path) -> None:
-    """Print the table of a bench document and the paths of the files that were written."""
+def show(document: dict[str, Any], output: Output, *files: Path, tables: Sequence[Table] = ()) -> None:
+    """Print the table of a bench document, further tables, and the paths of the files that were written."""
     from hrkd_bench.table import bench_table, comparison_lines
 
-    output.result(document, bench_table(document), *comparison_lines(document), *(str(file) for file in files))
+    lines = (*comparison_lines(document), *(str(file) for file in files))
+    output.result(document, bench_table(document), *tables, *lines)

@@ -43,3 +43,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stder
 Resume = Annotated[
     bool, typer.Option("--resume/--no-resume", help="Go on from an unfinished stage's checkpoint, if there is one.")
 ]
+JUnit = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Write what was checked for a build server (JUnit XML).")
+]
+Markdown = Annotated[
+    Path | None, typer.Option("--markdown", metavar="FILE", help="Write what was checked as a Markdown table.")
+]

@@ -105,6 +105,6 @@ def export_config(recipe: Recipe | None, *, quantize: str | None, **options: Any
     return config if quantize else config.model_copy(update={"quantize": None})
 
 
-def bench_config(*, threads: int | None, max_texts: int | None) -> BenchConfig:
-    """Return how to measure, with the options over the defaults."""
-    return from_options(bench={"threads": threads, "max_texts": max_texts}).bench
+def bench_config(**options: Any) -> BenchConfig:
+    """Return how to measure, with the options over the defaults; None means "not given"."""
+    return from_options(bench=options).bench

@@ -7,10 +7,13 @@ from typing import Any
 
 from hrkd.artifact import read_json, read_stage
 from hrkd.bundle import MANIFEST
-from hrkd.errors import ArtifactError
+from hrkd.errors import ArtifactError, HrkdError
 from hrkd.model_folder import GRAPH
+from hrkd.recipe_file import load_recipe
 from hrkd.run_folder import RunFolder
+from hrkd_bench.document import BenchDocument
 from hrkd_bench.graph_document import read_graph
+from hrkd_bench.plan_truth import PlanCheck, prediction_against_truth
 
 
 def run_context(root: Path) -> dict[str, Any]:
@@ -27,6 +30,15 @@ def run_context(root: Path) -> dict[str, Any]:
         "provenance": _hashes(run),
         **_graph(run.student / GRAPH),
     }
+
+
+def plan_check(root: Path, document: BenchDocument) -> PlanCheck | None:
+    """Return what was planned against what was measured; None where a run's recipe has no plan, or cannot be read."""
+    try:
+        plan = load_recipe(RunFolder(root).recipe).plan
+    except HrkdError:
+        return None
+    return None if plan is None else prediction_against_truth(plan, document)
 
 
 def _graph(path: Path) -> dict[str, Any]:

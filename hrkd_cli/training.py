@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from hrkd.artifact import StageRecord
+from hrkd.distributed import distributed, is_main
 from hrkd.recipe import Recipe
 from hrkd.run_folder import RunFolder
 from hrkd.training import distill, train_teacher
@@ -14,22 +17,37 @@ from hrkd_cli.progress import training_observer
 from hrkd_cli.tables import stage_table
 
 
+@contextmanager
+def joined(output: Output) -> Iterator[Output]:
+    """Join the other processes of a launcher, if there is one, and yield the output: only the main one speaks."""
+    with distributed():
+        yield output if is_main() else replace(output, quiet=True)
+
+
 def open_run(runs_dir: Path, recipe: Recipe) -> RunFolder:
     """Return the run folder; an existing recipe.yaml is kept until a stage of the new recipe is finished.
 
     A command that is refused must not leave behind a recipe that the run's results were not made from.
     """
     run = RunFolder(runs_dir / recipe.name)
-    return run if run.recipe.exists() else RunFolder.create(runs_dir, recipe)
+    return RunFolder.create(runs_dir, recipe) if is_main() and not run.recipe.exists() else run
+
+
+def keep_recipe(runs_dir: Path, recipe: Recipe) -> None:
+    """Write the recipe beside the results that were now made from it."""
+    if is_main():
+        RunFolder.create(runs_dir, recipe)
 
 
 def run_teacher(recipe: Recipe, runs_dir: Path, output: Output, *, resume: bool, overwrite: bool) -> StageRecord:
     """Make a run's teacher and print its scores."""
-    run = open_run(runs_dir, recipe)
-    with training_observer(output) as observer:
-        record = train_teacher(recipe, run, observer=observer, resume=resume, overwrite=overwrite)
-    RunFolder.create(runs_dir, recipe)
-    output.result(asdict(record), stage_table(record), f"teacher: {run.teacher}")
+    with joined(output) as spoken:
+        run = open_run(runs_dir, recipe)
+        with training_observer(spoken) as observer:
+            record = train_teacher(recipe, run, observer=observer, resume=resume, overwrite=overwrite)
+        keep_recipe(runs_dir, recipe)
+        if is_main():
+            output.result(asdict(record), stage_table(record), f"teacher: {run.teacher}")
     return record
 
 
@@ -37,9 +55,11 @@ def run_distillation(
     recipe: Recipe, runs_dir: Path, output: Output, *, teacher: Path | None, resume: bool, overwrite: bool
 ) -> StageRecord:
     """Make a run's student and print its scores."""
-    run = open_run(runs_dir, recipe)
-    with training_observer(output) as observer:
-        record = distill(recipe, run, teacher=teacher, observer=observer, resume=resume, overwrite=overwrite)
-    RunFolder.create(runs_dir, recipe)
-    output.result(asdict(record), stage_table(record), f"student: {run.student}")
+    with joined(output) as spoken:
+        run = open_run(runs_dir, recipe)
+        with training_observer(spoken) as observer:
+            record = distill(recipe, run, teacher=teacher, observer=observer, resume=resume, overwrite=overwrite)
+        keep_recipe(runs_dir, recipe)
+        if is_main():
+            output.result(asdict(record), stage_table(record), f"student: {run.student}")
     return record

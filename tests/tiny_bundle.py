@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,7 +99,7 @@ def make_bundle(
         files=describe_files(folder),
     )
     write_text(folder / CARD, render_card(manifest))
-    manifest = manifest.model_copy(update={"files": describe_files(folder)})
+    manifest = replace(manifest, files=describe_files(folder))
     write_manifest(folder, manifest)
     return manifest
 

@@ -16,7 +16,10 @@ def write_recipe(path: Path, data: Path, encoder: Path) -> Path:
         "student": {"layers": 2, "teacher_layers": [2, 4]},
         "training": {"epochs": 1.0, "precision": "fp32"},
         "export": {"target": "avx2"},
-        "bench": {"rounds": 1, "warmup_texts": 2, "cold_starts": 1, "max_texts": 12},
+        "bench": {
+            **{"rounds": 1, "warmup_texts": 2, "cold_starts": 1, "max_texts": 12},
+            **{"min_samples": 1, "min_seconds": 0, "lengths": []},
+        },
     }
     path.write_text(yaml.safe_dump(value), encoding="utf-8")
     return path

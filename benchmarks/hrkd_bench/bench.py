@@ -21,11 +21,15 @@ from hrkd.artifact import sha256_file
 from hrkd.errors import BenchError
 from hrkd.recipe import BenchConfig
 from hrkd_bench import disturbance
+from hrkd_bench.accuracy import Truth
+from hrkd_bench.chain import chain_pairs
+from hrkd_bench.confinement import Limits
 from hrkd_bench.document import BenchDocument, MeasuredEnvironment, Texts
 from hrkd_bench.environment import Environment, describe_environment
 from hrkd_bench.examples import EvaluationTexts, choose, read_examples
-from hrkd_bench.measure import BATCH_SIZE, SEED, Measurement, Progress, Session, measure
-from hrkd_bench.results import Truth, compare, result_of
+from hrkd_bench.measure import BATCH_SIZE, SEED, Progress, measure
+from hrkd_bench.results import compare, fp32_of, result_of
+from hrkd_bench.samples import Measurement, Session
 from hrkd_bench.subjects import Subject, check_comparable, subject_of, with_unique_names
 
 
@@ -35,6 +39,8 @@ def bench(
     baselines: Sequence[Path] = (),
     config: BenchConfig,
     progress: Progress | None = None,
+    quota_is_tested: bool = False,
+    limits: Limits | None = None,
 ) -> dict[str, Any]:
     """Measure latency, memory, size, accuracy and agreement of all subjects on the same texts.
 
@@ -44,6 +50,8 @@ def bench(
         baselines: What the subjects are compared with; the first baseline is the reference of the tables.
         config: Threads, rounds, warm-up and number of texts.
         progress: Called with phase, done and total.
+        quota_is_tested: Whether a CPU quota is what the run is about; otherwise being stopped by one makes it invalid.
+        limits: What each measured process may use; everything when left out.
 
     Returns:
         The document, see :class:`hrkd_bench.document.BenchDocument`; baselines come first in ``results``.
@@ -53,18 +61,53 @@ def bench(
         ArtifactError: A bundle is damaged.
         MissingExtraError: What an engine needs is not installed.
     """
-    measured = _recognise(subjects, baselines)
-    first = measured[len(baselines)]
+    recognised = recognise(subjects, baselines)
+    return bench_subjects(
+        recognised[len(baselines) :],
+        baselines=recognised[: len(baselines)],
+        config=config,
+        progress=progress,
+        quota_is_tested=quota_is_tested,
+        limits=limits,
+    )
+
+
+def bench_subjects(
+    subjects: Sequence[Subject],
+    *,
+    baselines: Sequence[Subject] = (),
+    config: BenchConfig,
+    progress: Progress | None = None,
+    quota_is_tested: bool = False,
+    limits: Limits | None = None,
+) -> dict[str, Any]:
+    """Measure what :func:`recognise` returned; see :func:`bench`."""
+    first = subjects[0]
     texts = read_examples(first.path, first.label_names, first.domain_names)
     positions = choose(texts, config.max_texts, SEED)
     environment = describe_environment()
-    session = measure(measured, texts, positions, config, progress or _no_progress)
+    measured = [*baselines, *subjects]
+    session = measure(
+        measured,
+        texts,
+        positions,
+        config,
+        progress or _no_progress,
+        num_baselines=len(baselines),
+        limits=limits,
+    )
     truth = Truth.of(texts, positions, first.label_names, first.domain_names)
-    return _document(session, truth, texts, environment, config, len(baselines))
+    return document_of(session, truth, texts, environment, config, len(baselines), quota_is_tested=quota_is_tested)
 
 
-def _recognise(subjects: Sequence[Path], baselines: Sequence[Path]) -> list[Subject]:
-    """Recognise everything, baselines first, and refuse what cannot be compared."""
+def recognise(subjects: Sequence[Path], baselines: Sequence[Path]) -> list[Subject]:
+    """Recognise everything, baselines first, and refuse what cannot be compared.
+
+    Raises:
+        BenchError: Something is given twice, is no model, or answers another question than the first subject.
+        ArtifactError: A bundle is damaged.
+        MissingExtraError: What an engine needs is not installed.
+    """
     if not subjects:
         raise BenchError("there is nothing to measure", hint="name at least one bundle")
     paths = [*baselines, *subjects]
@@ -77,44 +120,81 @@ def _recognise(subjects: Sequence[Path], baselines: Sequence[Path]) -> list[Subj
     return with_unique_names(found)
 
 
-def _document(
+def document_of(
     session: Session,
     truth: Truth,
     texts: EvaluationTexts,
     environment: Environment,
     config: BenchConfig,
     num_baselines: int,
+    *,
+    quota_is_tested: bool = False,
 ) -> dict[str, Any]:
+    """Judge a session's measurements.
+
+    Args:
+        session: Taken by :func:`hrkd_bench.measure.measure`, on this machine or another one.
+        truth: What its answers are checked against.
+        texts: Where they come from.
+        environment: The machine on which it was taken.
+        config: How it was taken.
+        num_baselines: How many of the measurements are baselines; they come first.
+        quota_is_tested: Whether a CPU quota is what the run is about.
+    """
     cpus = environment.available_cpus
-    disturbed = disturbance.compare(session.before, session.after, cpus)
+    disturbed = disturbance.compare(session.before, session.after, cpus, quota_is_tested=quota_is_tested)
     reasons = list(disturbed.invalid_reasons)
     if config.threads > cpus:
-        reasons.append(f"{config.threads} threads were asked for, but this process may use {cpus} CPU(s)")
+        reasons.append(
+            f"{config.threads} threads were asked for, but this process may use {cpus} CPU(s): ask for {cpus}"
+        )
+    measurements = session.measurements
+    baselines, subjects = measurements[:num_baselines], measurements[num_baselines:]
     results = [
         result_of(
             measurement,
             truth,
-            threads=config.threads,
+            config,
+            fp32=fp32_of(measurement, measurements),
             is_baseline=number < num_baselines,
             invalid_reasons=reasons,
         )
-        for number, measurement in enumerate(session.measurements)
+        for number, measurement in enumerate(measurements)
     ]
-    baselines, subjects = session.measurements[:num_baselines], session.measurements[num_baselines:]
     document = BenchDocument(
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
-        config=config.model_dump() | {"batch_size": BATCH_SIZE, "seed": SEED},
-        environment=MeasuredEnvironment(
-            **environment.model_dump(),
-            steal_fraction=disturbed.steal_fraction,
-            throttled_periods=disturbed.throttled_periods,
-            notes=list(disturbed.notes),
-        ),
+        config=config.model_dump(mode="json") | {"batch_size": BATCH_SIZE, "seed": SEED},
+        environment=_measured_environment(environment, session, disturbed),
         texts=_describe_texts(texts, truth, subjects[0]),
         results=results,
-        comparisons=[compare(subject, baseline, truth) for subject in subjects for baseline in baselines],
+        comparisons=[
+            compare(subject, baseline, truth, config.smallest_difference)
+            for subject in subjects
+            for baseline in baselines
+        ],
+        chain=tuple(
+            compare(measurements[after], measurements[before], truth, config.smallest_difference)
+            for before, after in chain_pairs(results)
+        ),
     )
     return document.model_dump(mode="json")
+
+
+def _measured_environment(
+    environment: Environment, session: Session, disturbed: disturbance.Disturbance
+) -> MeasuredEnvironment:
+    return MeasuredEnvironment(
+        **environment.model_dump(),
+        steal_fraction=disturbed.steal_fraction,
+        throttled_periods=disturbed.throttled_periods,
+        foreign_share=disturbed.foreign_share,
+        frequency_before_mhz=session.before.frequency_mhz,
+        frequency_after_mhz=session.after.frequency_mhz,
+        temperature_before_c=session.before.temperature_c,
+        temperature_after_c=session.after.temperature_c,
+        board_throttling=session.after.throttling,
+        notes=list(disturbed.notes),
+    )
 
 
 def _describe_texts(texts: EvaluationTexts, truth: Truth, first: Measurement) -> Texts:

@@ -29,8 +29,8 @@ class CgroupLimits:
 
 def read_limits(root: Path = ROOT, membership: Path = MEMBERSHIP) -> CgroupLimits:
     """Read the limits that hold for this process; unreadable files count as no limit."""
-    quotas = [_cpu_quota(folder) for folder in _folders(root, membership, "cpu")]
-    memory = [_memory_limit(folder) for folder in _folders(root, membership, "memory")]
+    quotas = [_cpu_quota(folder) for folder in folders(root, membership, "cpu")]
+    memory = [_memory_limit(folder) for folder in folders(root, membership, "memory")]
     return CgroupLimits(
         cpus=min((quota for quota in quotas if quota is not None), default=None),
         memory_bytes=min((limit for limit in memory if limit is not None), default=None),
@@ -39,7 +39,7 @@ def read_limits(root: Path = ROOT, membership: Path = MEMBERSHIP) -> CgroupLimit
 
 def read_throttled_periods(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int | None:
     """Return how many scheduling periods were cut short by a CPU quota so far, or None when nothing says so."""
-    counts = [parse_throttled(_read(folder / "cpu.stat")) for folder in _folders(root, membership, "cpu")]
+    counts = [parse_throttled(_read(folder / "cpu.stat")) for folder in folders(root, membership, "cpu")]
     known = [count for count in counts if count is not None]
     return sum(known) if known else None
 
@@ -85,8 +85,14 @@ def _memory_limit(folder: Path) -> int | None:
     return int(text) if text.isdigit() and int(text) < _NO_LIMIT else None
 
 
-def _folders(root: Path, membership: Path, controller: str) -> Iterator[Path]:
-    """Yield the process's own folder and its ancestors, in each hierarchy; a container may see only the last."""
+def folders(root: Path, membership: Path, controller: str) -> Iterator[Path]:
+    """Yield the process's own folder and its ancestors, in each hierarchy; a container may see only the last.
+
+    Args:
+        root: Where the hierarchies are mounted.
+        membership: Such as ``/proc/self/cgroup``.
+        controller: Such as ``memory``.
+    """
     for hierarchy, path in parse_membership(_read(membership), controller):
         relative = PurePosixPath(path).relative_to("/") if path.startswith("/") else PurePosixPath()
         for base in (root / hierarchy, root / controller) if hierarchy else (root / "unified", root):

@@ -8,61 +8,76 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
 from hrkd.errors import ArtifactError
+from hrkd_bench.document_parts import (
+    Accuracy,
+    BrowserFacts,
+    ColdStartReport,
+    DomainComparison,
+    Estimate,
+    Latency,
+    LengthFit,
+    LengthLatency,
+    OpenLoop,
+    Part,
+    Percentiles,
+    RawSamples,
+    Sustained,
+    Texts,
+    Verdict,
+)
 from hrkd_bench.environment import Environment
+from hrkd_bench.resource_parts import (
+    MemoryLimitReport,
+    ProfileReport,
+    ResourceReport,
+    RooflineReport,
+    RooflineShare,
+)
+
+__all__ = [
+    "Accuracy",
+    "BenchDocument",
+    "ColdStartReport",
+    "Comparison",
+    "DomainComparison",
+    "Estimate",
+    "Latency",
+    "LengthFit",
+    "LengthLatency",
+    "MeasuredEnvironment",
+    "OpenLoop",
+    "Percentiles",
+    "RawSamples",
+    "Result",
+    "SCHEMA_VERSION",
+    "Sustained",
+    "Texts",
+    "Verdict",
+    "read_document",
+]
 
 SCHEMA_VERSION: Literal[1] = 1
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
+class Result(Part):
+    """Everything measured about one subject.
 
-
-class Percentiles(_Part):
-    """Milliseconds; None where ``n`` is too small for the percentile."""
-
-    p50: float
-    p90: float | None
-    p95: float | None
-    p99: float | None
-    mean: float
-    max: float
-    n: int
-
-
-class Latency(_Part):
-    """One text at a time, on its own length, without padding."""
-
-    end_to_end: Percentiles
-    tokenize: Percentiles
-    run: Percentiles
-
-
-class ColdStartReport(_Part):
-    """Fresh processes: medians of the parts, and every total."""
-
-    import_ms: float
-    load_ms: float
-    first_ms: float
-    samples_ms: list[float]
-
-
-class Accuracy(_Part):
-    """Fractions of right answers; intervals are 95 %, as (low, high)."""
-
-    average: float
-    average_interval: tuple[float, float]
-    worst: float
-    worst_domain: str
-    domains: dict[str, float]
-    domain_intervals: dict[str, tuple[float, float]]
-    macro_f1: float
-
-
-class Result(_Part):
-    """Everything measured about one subject; ``samples_ms[i]`` is the end-to-end time of the i-th text."""
+    Attributes:
+        samples_ms: End-to-end time of each text in the file's order; the median where it was answered several times.
+        samples: Every single answer.
+        by_length: Latency at fixed lengths, shortest first.
+        length_fit: The curve through them; None where there are fewer than three lengths.
+        agreement_with_fp32: Share of texts on which it answers as its own model before quantising, where that was
+            measured as well.
+        fp32_reference: Name of that model's result.
+        resources: Memory, processor time and energy.
+        device: Where it was measured; None on the machine of the document's ``environment``.
+        memory_limit: The smallest one under which it works, where that was looked for.
+        roofline: How near it comes to what the processor can compute, by length, where that was measured.
+    """
 
     name: str
     role: Literal["teacher", "student"]
@@ -82,63 +97,97 @@ class Result(_Part):
     invalid_reasons: list[str]
     model_sha256: str
     samples_ms: list[float]
+    samples: RawSamples | None = None
+    by_length: tuple[LengthLatency, ...] = ()
+    length_fit: LengthFit | None = None
+    open_loop: OpenLoop | None = None
+    sustained: Sustained | None = None
+    agreement_with_fp32: float | None = None
+    fp32_reference: str | None = None
+    resources: ResourceReport | None = None
+    device: str | None = None
+    memory_limit: MemoryLimitReport | None = None
+    roofline: tuple[RooflineShare, ...] = ()
 
 
-class Estimate(_Part):
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-class Comparison(_Part):
+class Comparison(Part):
     """A subject against a baseline, on the same texts.
 
     Attributes:
         size_ratio: How many times smaller the subject is.
-        speedup_p50: How many times faster its median end-to-end latency is.
+        speedup_p50: How many times faster its median end-to-end latency is: the geometric mean over rounds, each with
+            fresh processes. The interval is Student's over the rounds, and over texts alone where there was one.
+        speedup_rounds: The ratio of each round.
+        verdict: FASTER or SLOWER where the whole interval lies beyond ``smallest_difference``; None after one round,
+            which does not say how much rounds differ.
+        smallest_difference: Share of the latency that was taken to matter.
         accuracy_difference: Subject's average accuracy minus the baseline's.
         retained_accuracy: Subject's average accuracy over the baseline's; None when that is 0.
         agreement: Share of texts on which both answer the same.
+        p_value: McNemar's exact test over all texts.
+        domains: Each domain, the one that lost most first.
     """
 
     subject: str
     baseline: str
     size_ratio: float
     speedup_p50: Estimate
+    speedup_rounds: tuple[float, ...] = ()
+    verdict: Verdict | None = None
+    smallest_difference: float | None = None
     accuracy_difference: Estimate
     retained_accuracy: float | None
     agreement: float
-
-
-class Texts(_Part):
-    """What was measured on."""
-
-    count: int
-    domains: dict[str, int]
-    tokens: dict[str, float]
-    sha256: str
+    p_value: float | None = None
+    domains: tuple[DomainComparison, ...] = ()
 
 
 class MeasuredEnvironment(Environment):
-    """The machine, and what disturbed the measurement on it."""
+    """The machine, and what disturbed the measurement on it.
+
+    Attributes:
+        steal_fraction: Share of the busy time that went to other virtual machines.
+        throttled_periods: Scheduling periods that our CPU quota cut short.
+        foreign_share: Share of the CPUs' time that other programs took.
+        frequency_before_mhz: Clock before the first process was started, mean over the CPUs that we may use.
+        frequency_after_mhz: Likewise after the last one had ended.
+        temperature_before_c: Hottest sensor of the processor.
+        temperature_after_c: Likewise.
+        board_throttling: A Raspberry Pi's `vcgencmd get_throttled` at the end.
+        notes: What a reader should know although the run counts.
+    """
 
     steal_fraction: float | None
     throttled_periods: int | None
+    foreign_share: float | None = None
+    frequency_before_mhz: float | None = None
+    frequency_after_mhz: float | None = None
+    temperature_before_c: float | None = None
+    temperature_after_c: float | None = None
+    board_throttling: int | None = None
     notes: list[str]
 
 
-class BenchDocument(_Part):
-    """The whole of `bench.json`."""
+class BenchDocument(Part):
+    """The whole of `bench.json`.
+
+    Attributes:
+        chain: Each step from the teacher to what is shipped, against the step before; see :mod:`hrkd_bench.chain`.
+        environments: The machine behind each ``Result.device``.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     command: list[str]
-    config: dict[str, int | None]
+    config: dict[str, Any]
     environment: MeasuredEnvironment
     texts: Texts
     results: list[Result]
     comparisons: list[Comparison]
+    chain: tuple[Comparison, ...] = ()
+    browser: BrowserFacts | None = None
+    profile: ProfileReport | None = None
+    roofline: RooflineReport | None = None
+    environments: dict[str, MeasuredEnvironment] = Field(default_factory=dict)
 
     def result(self, name: str) -> Result:
         """Return the result of that name."""
@@ -167,4 +216,17 @@ def read_document(value: Mapping[str, Any]) -> BenchDocument:
         ) from error
     if not document.results:
         raise ArtifactError("the bench document holds no results", hint="measure again with `hrkd bench`")
+    _check_names(document)
     return document
+
+
+def _check_names(document: BenchDocument) -> None:
+    """Refuse comparisons of what is not there."""
+    known = {result.name for result in document.results}
+    for comparison in (*document.comparisons, *document.chain):
+        for name in (comparison.subject, comparison.baseline):
+            if name not in known:
+                raise ArtifactError(
+                    f"the bench document compares `{name}`, which it does not hold",
+                    hint="measure again with `hrkd bench`",
+                )

@@ -1,170 +1,171 @@
-"""Take the measurements: every subject in its own process, all of them over the same texts, in turns.
+"""Take the measurements: every subject in its own processes, all of them over the same texts, in turns.
 
 One pass over the texts gives accuracy, agreement and latency at once, so a latency always belongs to an answer that
-was checked, and two subjects can be compared text by text. The subjects take turns in rounds, in an order that
-rotates, so that a slow minute of the machine hits all of them.
+was checked, and two subjects can be compared text by text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hrkd.errors import BenchError
-from hrkd.recipe import BenchConfig
-from hrkd_bench.disturbance import Snapshot, take_snapshot
-from hrkd_bench.examples import EvaluationTexts, Ids
-from hrkd_bench.process import WorkerProcess
+from hrkd_bench import rounds, schedule
+from hrkd_bench.confinement import Limits
+from hrkd_bench.disturbance import take_snapshot
+from hrkd_bench.examples import EvaluationTexts
+from hrkd_bench.process import ANSWER_TIMEOUT_SECONDS, WorkerProcess
+from hrkd_bench.resources import Resources, measure_resources
+from hrkd_bench.rounds import Recorder
+from hrkd_bench.samples import ColdStart, Ids, Measurement, Minute, OpenLoopSamples, Session
 from hrkd_bench.subjects import Subject
+from hrkd_bench.sustained import sustain
+
+if TYPE_CHECKING:
+    from hrkd.recipe import BenchConfig
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 SEED = 0
 BATCH_SIZE = 16
-_TEXTS_PER_REQUEST = 100  # small enough that progress moves and a hanging engine is noticed
-_REWARM_TEXTS = 3  # unmeasured texts after a turn of another process has used the caches
 _THROUGHPUT_TEXTS = 256
 _THROUGHPUT_PASSES = 3
-_MOST_WARMUP_PASSES = 6
-_STABLE = 0.02  # warm when two passes' medians differ by less
-
-Milliseconds = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """One subject's measurements, row i for the i-th chosen text: times and tokens (n,), logits (n, C)."""
-
-    tokenize_ms: Milliseconds
-    run_ms: Milliseconds
-    end_to_end_ms: Milliseconds
-    tokens: Ids
-    logits: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class ColdStart:
-    """One fresh process: from its start to its first answer, and the parts that the child timed itself."""
-
-    total_ms: float
-    import_ms: float
-    load_ms: float
-    first_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """Everything measured about one subject."""
-
-    subject: Subject
-    size_bytes: int
-    samples: Samples
-    peak_rss_bytes: int | None
-    throughput_per_s: float
-    cold_starts: list[ColdStart]
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """All measurements, and the state of the machine around them."""
-
-    measurements: list[Measurement]
-    before: Snapshot
-    after: Snapshot
+_PATIENCE = 2.0  # an open loop that takes this many times its planned time is given up: it is saturated
 
 
 def measure(
-    subjects: Sequence[Subject], texts: EvaluationTexts, positions: Ids, config: BenchConfig, progress: Progress
+    subjects: Sequence[Subject],
+    texts: EvaluationTexts,
+    positions: Ids,
+    config: BenchConfig,
+    progress: Progress,
+    *,
+    num_baselines: int = 0,
+    limits: Limits | None = None,
 ) -> Session:
     """Measure all subjects on the texts at ``positions``.
+
+    Args:
+        subjects: Baselines first.
+        texts: What to classify.
+        positions: The texts to measure, ascending.
+        config: How to measure.
+        progress: Told about it.
+        num_baselines: Subjects that no sustained work is asked of.
+        limits: What each process may use; everything when left out.
 
     Raises:
         BenchError: A child process failed, or a model answers with something other than finite numbers.
     """
-    shuffled = np.random.default_rng(SEED).permutation(positions)
-    with ExitStack() as stack:
-        workers = []
-        for number, subject in enumerate(subjects):
-            progress("loading", number, len(subjects))
-            workers.append(stack.enter_context(WorkerProcess(subject, config.threads)))
-        sizes = [_load(worker, texts) for worker in workers]
-        for number, worker in enumerate(workers):
-            progress("warming up", number, len(workers))
-            _warm_up(worker, shuffled, config.warmup_texts)
-        before = take_snapshot()
-        samples = _measure_in_rounds(workers, shuffled, positions, config.rounds, progress)
-        peaks = [worker.ask("memory")["peak_rss_bytes"] for worker in workers]
-        throughputs = _measure_throughput(workers, shuffled[:_THROUGHPUT_TEXTS], progress)
-    cold_starts = _measure_cold_starts(subjects, texts, config, progress)
+    before = take_snapshot()
+    campaign = _Campaign(subjects, texts, positions, config, progress, limits)
+    chunks = np.array_split(campaign.entries, min(config.rounds, len(campaign.entries)))
+    for number, chunk in enumerate(chunks):
+        with ExitStack() as stack:
+            workers = campaign.start(stack, number)
+            campaign.measure_round(workers, number, chunk)
+            if number == len(chunks) - 1:
+                # Before the batches: the memory that they need stays with the process.
+                resources = _measure_resources(workers, campaign.entries[:_THROUGHPUT_TEXTS], progress)
+                throughputs = _measure_throughput(workers, campaign.entries[:_THROUGHPUT_TEXTS], progress)
+                open_loops = _measure_open_loops(workers, campaign.entries, config, progress)
+                minutes = _measure_minutes(workers, num_baselines, campaign.entries, config, progress)
+    for number in range(len(chunks), config.cold_starts):
+        progress("starting again", number - len(chunks), config.cold_starts - len(chunks))
+        with ExitStack() as stack:
+            campaign.start(stack, number)
     measurements = [
-        Measurement(*parts) for parts in zip(subjects, sizes, samples, peaks, throughputs, cold_starts, strict=True)
+        Measurement(
+            subject=subject,
+            size_bytes=campaign.sizes[which],
+            samples=campaign.recorders[which].samples(positions),
+            peak_rss_bytes=campaign.peaks[which],
+            throughput_per_s=throughputs[which],
+            cold_starts=campaign.cold_starts[which],
+            lengths_ms=campaign.recorders[which].lengths_ms,
+            open_loop=open_loops[which],
+            minutes=minutes[which],
+            resources=resources[which],
+        )
+        for which, subject in enumerate(subjects)
     ]
     return Session(measurements, before, take_snapshot())
 
 
-def _load(worker: WorkerProcess, texts: EvaluationTexts) -> int:
-    """Load the worker's model and texts; return the model's size in bytes."""
-    answer = worker.load(texts.examples[0])
-    subject = worker.subject
-    names = (tuple(answer["domain_names"]), tuple(answer["label_names"]))
-    if names != (subject.domain_names, subject.label_names):
+class _Campaign:
+    """What the rounds share: the schedule, and what is kept of each subject."""
+
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        texts: EvaluationTexts,
+        positions: Ids,
+        config: BenchConfig,
+        progress: Progress,
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits
+        self.subjects = subjects
+        self.texts = texts
+        self.config = config
+        self.progress = progress
+        self.entries = schedule.passes(positions, config.min_samples, SEED)
+        self.recorders = [Recorder(subject) for subject in subjects]
+        self.cold_starts: list[list[ColdStart]] = [[] for _ in subjects]
+        self.sizes = [0] * len(subjects)
+        self.peaks: list[int | None] = [None] * len(subjects)
+        self._repeats: list[int] | None = None
+        self._done = 0
+
+    def start(self, stack: ExitStack, number: int) -> list[WorkerProcess]:
+        """Start every subject afresh, one after the other. Its files are in the page cache: disks are not measured."""
+        workers = []
+        for turn in range(len(self.subjects)):
+            which = (turn + number) % len(self.subjects)
+            if number == 0:  # later rounds belong to "measuring", whose progress goes on
+                self.progress("starting", turn, len(self.subjects))
+            worker = stack.enter_context(WorkerProcess(self.subjects[which], self.config.threads, self.limits))
+            answer = worker.load(self.texts.examples[0])
+            _check_names(worker.subject, answer)
+            self.sizes[which] = int(answer["size_bytes"])
+            names = ("cold_start_s", "import_s", "load_s", "first_s")
+            self.cold_starts[which].append(ColdStart(*(1000 * answer[name] for name in names)))
+            workers.append((which, worker))
+        return [worker for _, worker in sorted(workers, key=lambda pair: pair[0])]
+
+    def measure_round(self, workers: Sequence[WorkerProcess], number: int, chunk: Ids) -> None:
+        """Warm the processes up and measure one part of the entries."""
+        warm = []
+        for which, worker in enumerate(workers):
+            if number == 0:
+                self.progress("warming up", which, len(workers))
+            worker.ask("open", examples=str(self.texts.path.resolve()))
+            warm.append(rounds.warm_up(worker, self.entries, self.config.warmup_texts))
+        if self._repeats is None:
+            least = self.config.min_seconds
+            self._repeats = [schedule.repeats(milliseconds, len(self.entries), least) for milliseconds in warm]
+        rounds.measure_texts(workers, self.recorders, number, chunk, self._repeats, self._report)
+        rounds.measure_lengths(workers, self.recorders, number, self.config.lengths)
+        for which, worker in enumerate(workers):
+            self.peaks[which] = _larger(self.peaks[which], worker.ask("memory")["peak_rss_bytes"])
+
+    def _report(self, texts: int) -> None:
+        self._done += texts
+        self.progress("measuring", self._done, len(self.entries) * len(self.subjects))
+
+
+def _check_names(subject: Subject, answer: Mapping[str, Any]) -> None:
+    if (tuple(answer["domain_names"]), tuple(answer["label_names"])) != (subject.domain_names, subject.label_names):
         raise BenchError(f"`{subject.path}` loads with other domains or labels than its description names")
-    worker.ask("open", examples=str(texts.path.resolve()))
-    return int(answer["size_bytes"])
 
 
-def _warm_up(worker: WorkerProcess, shuffled: Ids, least: int) -> None:
-    """Repeat the same texts until the median stands still: clocks rise and libraries settle on their own schedule."""
-    indices = np.resize(shuffled, least)
-    previous = float("inf")
-    for _ in range(_MOST_WARMUP_PASSES):
-        current = median(_run(worker, indices)["end_to_end_ns"])
-        if abs(current - previous) < _STABLE * current:
-            return
-        previous = current
-
-
-def _measure_in_rounds(
-    workers: Sequence[WorkerProcess], shuffled: Ids, positions: Ids, rounds: int, progress: Progress
-) -> list[Samples]:
-    """Cut the texts into chunks and let every worker measure each chunk, each time another one first."""
-    rows: list[list[dict[str, Any]]] = [[] for _ in workers]
-    total, done = len(shuffled) * len(workers), 0
-    for number, chunk in enumerate(np.array_split(shuffled, min(rounds, len(shuffled)))):
-        for turn in range(len(workers)):
-            which = (turn + number) % len(workers)
-            _run(workers[which], chunk[:_REWARM_TEXTS])
-            for start in range(0, len(chunk), _TEXTS_PER_REQUEST):
-                part = chunk[start : start + _TEXTS_PER_REQUEST]
-                rows[which].append(_run(workers[which], part))
-                done += len(part)
-                progress("measuring", done, total)
-    into_file_order = np.argsort(shuffled)
-    return [_gather(worker.subject, answers, into_file_order) for worker, answers in zip(workers, rows, strict=True)]
-
-
-def _gather(subject: Subject, answers: Sequence[dict[str, Any]], order: Ids) -> Samples:
-    def column(name: str, scale: float = 1.0) -> NDArray[np.float64]:
-        values = [value for answer in answers for value in answer[name]]
-        return np.asarray(values, dtype=np.float64)[order] * scale
-
-    logits = column("logits")
-    if not np.isfinite(logits).all():
-        raise BenchError(f"`{subject.path}` answers with NaN or infinity", hint="the model is broken; make it again")
-    return Samples(
-        tokenize_ms=column("tokenize_ns", 1e-6),
-        run_ms=column("run_ns", 1e-6),
-        end_to_end_ms=column("end_to_end_ns", 1e-6),
-        tokens=column("tokens").astype(np.int64),
-        logits=logits,
-    )
+def _larger(one: int | None, other: int | None) -> int | None:
+    return max((value for value in (one, other) if value is not None), default=None)
 
 
 def _measure_throughput(workers: Sequence[WorkerProcess], indices: Ids, progress: Progress) -> list[float]:
@@ -178,20 +179,51 @@ def _measure_throughput(workers: Sequence[WorkerProcess], indices: Ids, progress
     return [median(rate[1:]) for rate in rates]
 
 
-def _measure_cold_starts(
-    subjects: Sequence[Subject], texts: EvaluationTexts, config: BenchConfig, progress: Progress
-) -> list[list[ColdStart]]:
-    """Start every subject afresh some times, in turns. The files are in the page cache: disks are not measured."""
-    starts: list[list[ColdStart]] = [[] for _ in subjects]
-    for number in range(config.cold_starts):
-        for which, subject in enumerate(subjects):
-            progress("measuring cold starts", number * len(subjects) + which, config.cold_starts * len(subjects))
-            with WorkerProcess(subject, config.threads) as worker:
-                answer = worker.load(texts.examples[0])
-            names = ("cold_start_s", "import_s", "load_s", "first_s")
-            starts[which].append(ColdStart(*(1000 * answer[name] for name in names)))
-    return starts
+def _measure_resources(workers: Sequence[WorkerProcess], indices: Ids, progress: Progress) -> list[Resources]:
+    def done(number: int) -> None:
+        progress("measuring memory and processor time", number, len(workers))
+
+    return measure_resources(workers, indices.tolist(), done)
 
 
-def _run(worker: WorkerProcess, indices: Ids) -> dict[str, Any]:
-    return worker.ask("run", indices=indices.tolist())
+def _measure_open_loops(
+    workers: Sequence[WorkerProcess], entries: Ids, config: BenchConfig, progress: Progress
+) -> list[OpenLoopSamples | None]:
+    """Send the same requests at the same times to one worker after the other, where a rate was asked for."""
+    if config.rate is None:
+        return [None] * len(workers)
+    arrivals = schedule.arrivals(config.rate, config.rate_seconds, SEED)
+    patience = _PATIENCE * float(arrivals[-1])
+    measured: list[OpenLoopSamples | None] = []
+    for which, worker in enumerate(workers):
+        progress("measuring the open loop", which, len(workers))
+        rounds.run(worker, entries[: config.warmup_texts])
+        answer = worker.ask(
+            "open_loop",
+            timeout=patience + ANSWER_TIMEOUT_SECONDS,
+            indices=np.resize(entries, len(arrivals)).tolist(),
+            arrivals=arrivals.tolist(),
+            give_up_after=patience,
+        )
+        starts, ends = (np.asarray(answer[name], dtype=np.float64) for name in ("starts", "ends"))
+        measured.append(OpenLoopSamples(config.rate, arrivals, starts, ends))
+    return measured
+
+
+def _measure_minutes(
+    workers: Sequence[WorkerProcess], num_baselines: int, entries: Ids, config: BenchConfig, progress: Progress
+) -> list[list[Minute] | None]:
+    """Let one subject after the other work without a pause, where that was asked for; never a baseline."""
+    if config.minutes is None:
+        return [None] * len(workers)
+    measured: list[list[Minute] | None] = [None] * num_baselines
+    total = 60 * config.minutes * (len(workers) - num_baselines)
+    for number, worker in enumerate(workers[num_baselines:]):
+        begun = 60 * config.minutes * number
+
+        def elapsed(seconds: float, begun: int = begun) -> None:
+            progress("working without a pause (seconds)", min(total, begun + int(seconds)), total)
+
+        rounds.run(worker, entries[: config.warmup_texts])
+        measured.append(sustain(worker, entries, config.minutes, elapsed))
+    return measured

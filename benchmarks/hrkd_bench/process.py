@@ -19,6 +19,8 @@ import hrkd
 import hrkd_bench
 from hrkd.bundle import EvalExample
 from hrkd.errors import BenchError
+from hrkd_bench.confinement import Confinement, Limits
+from hrkd_bench.control_group import Usage
 from hrkd_bench.engines import require_engine
 from hrkd_bench.subjects import Subject
 
@@ -34,22 +36,35 @@ class WorkerProcess:
     Args:
         subject: What the process will run.
         threads: Threads that its libraries may use.
+        limits: What the process may use; everything when left out.
+
+    Raises:
+        BenchError: The system does not let us set the limits.
     """
 
-    def __init__(self, subject: Subject, threads: int) -> None:
+    def __init__(self, subject: Subject, threads: int, limits: Limits | None = None) -> None:
         self.subject = subject
+        self._confinement = Confinement(limits or Limits())
         self._threads = threads
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`; a pipe could fill up and block
         self._started = time.perf_counter()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "hrkd_bench.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env=_environment(threads),
-            encoding="utf-8",
-            start_new_session=True,  # Ctrl-C goes to the parent alone, which then ends its children
-        )
+        try:
+            self._process = self._start(worker_environment(threads))
+        except BaseException:  # nobody would take the group away
+            self._confinement.close()
+            raise
+
+    def _start(self, environment: dict[str, str]) -> subprocess.Popen[str]:
+        with self._confinement.starting():
+            return subprocess.Popen(  # noqa: S603 - a fixed command
+                self._confinement.command([sys.executable, "-P", "-m", "hrkd_bench.worker"]),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                env=environment,
+                encoding="utf-8",
+                start_new_session=True,  # Ctrl-C goes to the parent alone, which then ends its children
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -59,11 +74,12 @@ class WorkerProcess:
     ) -> None:
         self.close()
 
-    def load(self, example: EvalExample) -> dict[str, Any]:
+    def load(self, example: EvalExample, *, timeout: float = ANSWER_TIMEOUT_SECONDS) -> dict[str, Any]:
         """Load the model and answer one text; ``cold_start_s`` is the time since the process was started."""
         engine = require_engine(self.subject.engine)
         answer = self.ask(
             "load",
+            timeout=timeout,
             classifier=engine.classifier,
             libraries=engine.libraries,
             path=str(self.subject.path.resolve()),
@@ -109,6 +125,11 @@ class WorkerProcess:
             process.kill()
             process.wait()
         self._stderr.close()
+        self._confinement.close()
+
+    def usage(self) -> Usage:
+        """Return what the process has used so far, as its control group counts it; ask before closing."""
+        return self._confinement.usage()
 
     def _exchange(self, request: Mapping[str, Any], *, wait: bool = True) -> str:
         """Return the answer's line; empty or without its end when the process is gone."""
@@ -142,7 +163,7 @@ class WorkerProcess:
         return "\n".join(f"  {line}" for line in lines[-_STDERR_LINES:])
 
 
-def _environment(threads: int) -> dict[str, str]:
+def worker_environment(threads: int) -> dict[str, str]:
     """Give the child our environment, with the threads fixed and nothing that calls home."""
     variables = dict(os.environ)
     variables.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hrkd.artifact import write_text
 from hrkd.errors import BenchError, MissingExtraError
 from hrkd_bench import graph_words, words
+from hrkd_bench.details import detail_rows
 from hrkd_bench.document import BenchDocument, read_document
 from hrkd_bench.figures import accuracy_figure, latency_figure, size_figure, training_figure
 from hrkd_bench.graph_document import GraphDocument
@@ -35,7 +36,7 @@ def render_report(document: Mapping[str, Any], output: Path, *, context: Mapping
         output: HTML file; replaced if it exists.
         context: What else is known: ``title`` (str), ``recipe`` (YAML text), ``training_curve`` (list of mappings with
             ``step`` and ``average``), ``graph`` (GraphDocument), ``graph_problem`` (str: why there is none to show),
-            ``provenance`` (mapping of names to hashes). All optional.
+            ``provenance`` (mapping of names to hashes), ``plan`` (PlanCheck). All optional.
 
     Raises:
         ArtifactError: The document is damaged or of another schema.
@@ -56,6 +57,7 @@ def render_report(document: Mapping[str, Any], output: Path, *, context: Mapping
         words=words,
         command=shlex.join(parsed.command),
         figures=_figures(parsed, values["training_curve"], Markup),
+        details=detail_rows(parsed),
         graph_section=_graph_section(values["graph"], Markup),
         **values,
     )
@@ -93,7 +95,7 @@ def _graph_section(graph: GraphDocument | None, mark: type[Markup]) -> dict[str,
 
 def _checked_context(context: Mapping[str, Any]) -> dict[str, Any]:
     defaults: dict[str, Any] = {"title": "hrkd bench", "recipe": None, "training_curve": [], "provenance": {}}
-    defaults |= {"graph": None, "graph_problem": None}
+    defaults |= {"graph": None, "graph_problem": None, "plan": None}
     unknown = set(context) - set(defaults)
     if unknown:
         raise BenchError(f"the report knows no {', '.join(sorted(unknown))}", hint=f"known: {', '.join(defaults)}")

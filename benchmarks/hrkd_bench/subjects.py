@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from hrkd.artifact import hash_of, read_json, read_stage, sha256_file
+from hrkd.artifact import folder_hash, hash_of, read_json, read_stage, sha256_file
 from hrkd.bundle import MANIFEST, open_bundle
 from hrkd.errors import BenchError
 from hrkd.model_folder import CLASSIFIER, MEMBERS, WEIGHTS, is_per_domain
@@ -29,6 +29,7 @@ class Subject:
         model_sha256: SHA-256 of its weights.
         domain_names: Name of each domain id.
         label_names: Name of each label id.
+        checkpoint: What identifies the model folder that it is or was made from; None when unknown.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Subject:
     model_sha256: str
     domain_names: tuple[str, ...]
     label_names: tuple[str, ...]
+    checkpoint: str | None = None
 
 
 def subject_of(path: Path, role: Role = "student") -> Subject:
@@ -104,6 +106,7 @@ def _bundle(path: Path) -> Subject:
         model_sha256=manifest.model_sha256,
         domain_names=manifest.domain_names,
         label_names=manifest.label_names,
+        checkpoint=manifest.parents.get("checkpoint"),
     )
 
 
@@ -126,6 +129,7 @@ def _checkpoint(path: Path, role: Role) -> Subject:
         model_sha256=_weights_sha256(path),
         domain_names=domain_names,
         label_names=label_names,
+        checkpoint=folder_hash(path),
     )
 
 

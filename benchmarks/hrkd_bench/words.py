@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hrkd_bench.document import BenchDocument, Comparison, Percentiles, Result
+from hrkd_bench.document import BenchDocument, Comparison, Estimate, Percentiles, Result
 from hrkd_bench.latency import FEWEST_SAMPLES
 
 NOT_AVAILABLE = "n/a"
@@ -47,7 +47,8 @@ def missing_percentiles(latency: Percentiles) -> str:
     if not missing:
         return ""
     fewest = _enumerate([str(FEWEST_SAMPLES[name]) for name in missing])
-    return f"{_enumerate(missing)} need{'s' if len(missing) == 1 else ''} at least {fewest} texts, here are {latency.n}"
+    verb = "needs" if len(missing) == 1 else "need"
+    return f"{_enumerate(missing)} {verb} at least {fewest} answers, here are {latency.n}"
 
 
 def subject_label(result: Result) -> str:
@@ -64,6 +65,20 @@ def comparison_sentence(document: BenchDocument, comparison: Comparison) -> str:
         f"{_times(comparison.size_ratio, 'smaller', 'larger')}, {_speed(comparison)} at p50, "
         f"{_accuracy(comparison, baseline)}"
     )
+
+
+def step_name(document: BenchDocument, step: Comparison) -> str:
+    """Name what was done between two results of the chain: distilled, exported, quantised."""
+    before, after = document.result(step.baseline), document.result(step.subject)
+    if before.role != after.role:
+        return "distilled"
+    return "exported" if before.precision == after.precision else f"quantised to {after.precision}"
+
+
+def step_differences(document: BenchDocument, step: Comparison) -> list[Estimate]:
+    """Return what a step changed in accuracy: on average, then in each domain in the document's order."""
+    by_name = {domain.domain: domain.difference for domain in step.domains}
+    return [step.accuracy_difference, *(by_name[name] for name in document.texts.domains)]
 
 
 def headline(document: BenchDocument) -> str:
@@ -90,11 +105,18 @@ def _enumerate(words: list[str]) -> str:
 
 def _speed(comparison: Comparison) -> str:
     speedup = comparison.speedup_p50
-    if abs(speedup.value - 1) < _SAME:
-        return f"equally fast ({speedup.low:.2f} to {speedup.high:.2f}x)"
+    unclear = abs(speedup.value - 1) < _SAME if comparison.verdict is None else comparison.verdict == "NOT SIGNIFICANT"
+    if unclear:
+        return f"no significant difference in speed ({speedup.low:.2f} to {speedup.high:.2f}x)"
     if speedup.value > 1:
-        return f"{speedup.value:.1f}x faster ({speedup.low:.1f} to {speedup.high:.1f})"
-    return f"{1 / speedup.value:.1f}x slower ({1 / speedup.high:.1f} to {1 / speedup.low:.1f})"
+        return f"{_factor(speedup.value)}x faster ({_factor(speedup.low)} to {_factor(speedup.high)})"
+    slower = [_factor(1 / value) for value in (speedup.value, speedup.high, speedup.low)]
+    return f"{slower[0]}x slower ({slower[1]} to {slower[2]})"
+
+
+def _factor(ratio: float) -> str:
+    """Return a ratio with one decimal, with two where one would say nothing."""
+    return f"{ratio:.2f}" if ratio < 1.2 else f"{ratio:.1f}"
 
 
 def _accuracy(comparison: Comparison, baseline: Result) -> str:

@@ -13,7 +13,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,6 +23,10 @@ import numpy as np
 
 from hrkd.errors import HrkdError
 from hrkd_bench.engines import MeasuredClassifier, resolve
+from hrkd_bench.length_texts import longest_input, texts_of_length
+from hrkd_bench.memory_use import read_memory_use
+from hrkd_bench.open_loop import WallClock
+from hrkd_bench.open_loop import serve as serve_arrivals
 
 Answer = dict[str, Any]
 
@@ -31,11 +37,16 @@ class Worker:
     def __init__(self) -> None:
         self._classifier: MeasuredClassifier | None = None
         self._examples: list[dict[str, Any]] = []
+        self._of_length: dict[int, list[dict[str, Any]]] = {}
         self._commands: dict[str, Callable[..., Answer]] = {
             "load": self.load,
             "open": self.open,
             "run": self.run,
+            "cut": self.cut,
+            "run_length": self.run_length,
+            "open_loop": self.open_loop,
             "throughput": self.throughput,
+            "processor_time": self.processor_time,
             "memory": self.memory,
         }
 
@@ -73,18 +84,36 @@ class Worker:
         return {"texts": len(self._examples)}
 
     def run(self, indices: Sequence[int]) -> Answer:
-        """Measure texts one at a time; times in nanoseconds, logits as the engine returned them.
+        """Measure texts one at a time; times in nanoseconds, logits as the engine returned them."""
+        return self._time([self._examples[index] for index in indices])
 
-        The collector of cyclic garbage waits until the chunk is over: its pauses depend on the measurement's own lists.
-        """
-        gc.collect()
-        gc.disable()
-        try:
-            rows = [self._time_one(self._examples[index]) for index in indices]
-        finally:
-            gc.enable()
-        names = ("tokenize_ns", "run_ns", "end_to_end_ns", "tokens", "logits")
-        return dict(zip(names, map(list, zip(*rows)), strict=True)) if rows else {name: [] for name in names}
+    def cut(self, lengths: Sequence[int], number: int) -> Answer:
+        """Make up to ``number`` texts of each length out of the evaluation texts, as far as the model reads."""
+        texts = [example["text"] for example in self._examples]
+        pair = None if all(example["text_pair"] is None for example in self._examples) else ""
+        longest = longest_input(texts, lambda text: len(self._loaded.tokenize(text, pair)), max(lengths))
+        rest = {"text_pair": pair, "domain": self._loaded.domain_names[0]}
+        for length in sorted({min(length, longest) for length in lengths}):
+            found = texts_of_length(texts, length, number, lambda text: len(self._loaded.tokenize(text, pair)))
+            if found:
+                self._of_length[length] = [{"text": text, **rest} for text in found]
+        return {"lengths": list(self._of_length)}
+
+    def run_length(self, length: int) -> Answer:
+        """Measure the texts of one length, like `run`."""
+        return self._time(self._of_length[length])
+
+    def open_loop(self, indices: Sequence[int], arrivals: Sequence[float], give_up_after: float) -> Answer:
+        """Answer requests that come at their own times, in seconds from the start."""
+        examples = [self._examples[index] for index in indices]
+        with _no_collection():
+            starts, ends = serve_arrivals(
+                arrivals,
+                lambda number: self._time_one(examples[number]),
+                WallClock(),
+                give_up_after=give_up_after,
+            )
+        return {"starts": starts, "ends": ends}
 
     def throughput(self, indices: Sequence[int], batch_size: int) -> Answer:
         """Time texts in batches of similar length, tokenisation included."""
@@ -98,9 +127,17 @@ class Worker:
             self._loaded.run_batch([encoded[position] for position in batch], domain_ids)
         return {"seconds": time.perf_counter() - start, "texts": len(examples)}
 
+    def processor_time(self, indices: Sequence[int]) -> Answer:
+        """Answer texts and return the processor time of all threads; the texts are not timed one by one."""
+        wall, start = time.perf_counter(), time.process_time()
+        for index in indices:
+            self._time_one(self._examples[index])
+        cpu_seconds = time.process_time() - start
+        return {"cpu_s": cpu_seconds, "wall_s": time.perf_counter() - wall, "texts": len(indices)}
+
     def memory(self) -> Answer:
-        """Return the most memory that the process ever held, None where the system does not say."""
-        return {"peak_rss_bytes": peak_rss_bytes()}
+        """Return the most memory that the process ever held and what it holds now, None where it is not known."""
+        return {"peak_rss_bytes": peak_rss_bytes(), **asdict(read_memory_use())}
 
     @property
     def _loaded(self) -> MeasuredClassifier:
@@ -108,10 +145,16 @@ class Worker:
             raise RuntimeError("a request came before `load`")
         return self._classifier
 
+    def _time(self, examples: Sequence[dict[str, Any]]) -> Answer:
+        with _no_collection():
+            rows = [self._time_one(example) for example in examples]
+        names = ("tokenize_ns", "run_ns", "post_ns", "end_to_end_ns", "tokens", "logits")
+        return dict(zip(names, map(list, zip(*rows)), strict=True)) if rows else {name: [] for name in names}
+
     def _domain_id(self, example: dict[str, Any]) -> int:
         return list(self._loaded.domain_names).index(example["domain"])
 
-    def _time_one(self, example: dict[str, Any]) -> tuple[int, int, int, int, list[float]]:
+    def _time_one(self, example: dict[str, Any]) -> tuple[int, int, int, int, int, list[float]]:
         classifier, domain_id = self._loaded, self._domain_id(example)
         text, text_pair = example["text"], example["text_pair"]
         start = time.perf_counter_ns()
@@ -123,7 +166,19 @@ class Worker:
         probabilities /= probabilities.sum()
         int(np.argmax(probabilities))
         end = time.perf_counter_ns()
-        return tokenized - start, answered - tokenized, end - start, len(encoded), np.asarray(logits).tolist()
+        times = (tokenized - start, answered - tokenized, end - answered, end - start)
+        return *times, len(encoded), np.asarray(logits).tolist()
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let the collector of cyclic garbage wait: its pauses depend on the measurement's own lists."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def peak_rss_bytes() -> int | None:

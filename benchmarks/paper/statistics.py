@@ -6,7 +6,6 @@ unweighted mean over domains. numpy only.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrkd.metrics import Interval
+from hrkd.significance import NORMAL_QUANTILE, student_quantile
 
 RESAMPLES = 10_000
-NORMAL_QUANTILE = 1.959964
-_STUDENT_QUANTILES = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)
-"""97.5 % points of Student's t for 1 to 9 degrees of freedom."""
 
 Correct = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -125,19 +122,6 @@ def _seed_deviations(per_seed: Floats, resamples: int, generator: np.random.Gene
     widening = np.sqrt(seeds / (seeds - 1)) * student_quantile(seeds - 1) / NORMAL_QUANTILE
     deviations: Floats = widening * (weights @ (per_seed - per_seed.mean()))
     return deviations
-
-
-def student_quantile(freedom: int) -> float:
-    """Return the 97.5 % point of Student's t; beyond the table by its expansion in 1 / freedom (error below 1e-3)."""
-    if freedom <= len(_STUDENT_QUANTILES):
-        return _STUDENT_QUANTILES[freedom - 1]
-    z = NORMAL_QUANTILE
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + math.fsum(term / freedom**power for power, term in enumerate(terms, start=1))
 
 
 def _interval(value: float, draws: Floats) -> Interval:

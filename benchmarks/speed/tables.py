@@ -1,4 +1,4 @@
-"""`benchmarks/speed/RESULTS.md` from the committed measurement."""
+"""`benchmarks/speed/RESULTS.md` from the committed measurements."""
 
 from __future__ import annotations
 
@@ -11,15 +11,27 @@ import numpy as np
 
 from hrkd.artifact import read_json, write_text
 from hrkd.metrics import bootstrap_interval
+from speed.train_tables import render_sweep, render_training
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
 TABLES = FOLDER / "RESULTS.md"
+REPEATABILITY = RESULTS / "repeatability.json"
+MOST_DRIFT = 0.05
+"""How far two measurements of the same ratio may lie apart."""
 
 
-def write_tables(document: Path = RESULTS / "inference.json", destination: Path = TABLES) -> None:
-    """Render a measurement as Markdown."""
-    write_text(destination, render(read_json(document)))
+def write_tables(
+    document: Path = RESULTS / "inference.json", destination: Path = TABLES, repeatability: Path = REPEATABILITY
+) -> None:
+    """Render the measurements as Markdown; repeatability and training where they were measured."""
+    text = render(read_json(document))
+    if repeatability.is_file():
+        text += "\n" + render_repeatability(read_json(repeatability))
+    for name, part in (("train.json", render_training), ("train_sweep.json", render_sweep)):
+        if (document.parent / name).is_file():
+            text += "\n" + part(read_json(document.parent / name))
+    write_text(destination, text)
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -42,6 +54,53 @@ def render(document: Mapping[str, Any]) -> str:
     for length in document["subjects"][0]["milliseconds"]:
         lines += _table(document["subjects"], length)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def render_repeatability(document: Mapping[str, Any]) -> str:
+    """Return the table of tries, and how many of them held what they should.
+
+    Args:
+        document: Written by :mod:`speed.repeatability`.
+    """
+    tries = document["tries"]
+    benches = [bench for one in tries for bench in one["benches"]]
+    steady = sum(_drift(one) <= MOST_DRIFT for one in tries)
+    equal, slower = (
+        sum(bench[name]["verdict"] == verdict for bench in benches)
+        for name, verdict in (("copy", "NOT SIGNIFICANT"), ("slowed", "SLOWER"))
+    )
+    lines = [
+        "## Repeatability of the measurement",
+        "",
+        f"Made by `{' '.join(document['command'])}`: each try measures a bundle, itself, and itself slowed by "
+        f"{100 * document['slowed_by']:.0f} %, twice in a row, {document['config']['rounds']} rounds each. "
+        f"Machine: {document['environment']['cpu']}.",
+        "",
+        f"- The bundle's ratio to itself moved by at most {100 * MOST_DRIFT:.0f} % in {steady} of {len(tries)} tries.",
+        f"- The copy was called NOT SIGNIFICANT in {equal} of {len(benches)} measurements.",
+        f"- The slowed copy was called SLOWER in {slower} of {len(benches)} measurements.",
+        f"- {sum(bench['valid'] for bench in benches)} of {len(benches)} measurements were undisturbed by the rules of "
+        "`hrkd bench`.",
+        "",
+        "| try | p50, ms | copy, times as fast | verdict | slowed, times as fast | verdict | moved |",
+        "|--:|--:|--:|---|--:|---|--:|",
+    ]
+    for number, one in enumerate(tries, start=1):
+        for place, bench in enumerate(one["benches"]):
+            drift = f"{100 * _drift(one):.1f} %" if place else ""
+            cells = [f"{number}{'ab'[place]}", f"{bench['p50_ms']['bundle']:.3f}"]
+            for name in ("copy", "slowed"):
+                speedup = bench[name]["speedup"]
+                cells.append(f"{speedup['value']:.3f} ({speedup['low']:.3f} to {speedup['high']:.3f})")
+                cells.append(bench[name]["verdict"] or "n/a")
+            lines.append(f"| {' | '.join([*cells, drift])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _drift(one: Mapping[str, Any]) -> float:
+    """Return by which share the ratio of the bundle to itself moved between a try's two measurements."""
+    first, second = (bench["copy"]["speedup"]["value"] for bench in one["benches"])
+    return abs(float(second) / float(first) - 1)
 
 
 def _table(subjects: Sequence[Mapping[str, Any]], length: str) -> list[str]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from transformers import PretrainedConfig
 
 from hrkd.artifact import StageRecord, folder_hash, hash_of, write_text
 from hrkd.bundle import (
     CARD,
     MODEL,
+    EncoderShape,
     Guard,
     Manifest,
     ReferenceMetrics,
@@ -25,6 +27,7 @@ from hrkd.bundle_card import render_card
 from hrkd.engines import Logits
 from hrkd.engines.providers import CPU
 from hrkd.metrics import accuracy, agreement
+from hrkd.models.shape import intermediate_size
 from hrkd.recipe import ExportConfig, Recipe
 from hrkd_export.facts import large_float_weights, read_facts
 from hrkd_export.guard import Guarded
@@ -92,7 +95,7 @@ class Build:
         outcome = self._write_graph(folder / MODEL, model, way, target)
         manifest = self._manifest(folder, model, way, target, outcome, record)
         write_text(folder / CARD, render_card(manifest))
-        manifest = manifest.model_copy(update={"files": describe_files(folder)})
+        manifest = replace(manifest, files=describe_files(folder))
         write_manifest(folder, manifest)
         return manifest
 
@@ -182,7 +185,17 @@ class Build:
             vocabulary=model.vocabulary,
             session=session_settings(engine, names.max_length, (CPU,) if target is None else target.providers),
             files=describe_files(folder),
+            encoder=_encoder_shape(model.classifier.encoder_config),
         )
+
+
+def _encoder_shape(config: PretrainedConfig) -> EncoderShape:
+    return EncoderShape(
+        layers=int(config.num_hidden_layers),
+        hidden_size=int(config.hidden_size),
+        attention_heads=int(config.num_attention_heads),
+        intermediate_size=intermediate_size(config),
+    )
 
 
 def _accuracies(logits: Logits, texts: GraphTexts) -> dict[str, float]:
@@ -201,7 +214,7 @@ def _reference(logits: Logits, teacher: Logits, texts: GraphTexts) -> ReferenceM
     )
 
 
-def _method(record: StageRecord | None) -> dict[str, str | float | int | None]:
+def _method(record: StageRecord | None) -> dict[str, str | float | int | bool | None]:
     """Return the distillation objective that the training stage recorded, without what a manifest cannot hold."""
     method = {} if record is None else record.details.get("method", {})
     return {key: value for key, value in method.items() if value is None or isinstance(value, str | float | int)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -122,7 +122,7 @@ def with_rows(vocabulary: Vocabulary | None, pieces: int, rows: int) -> Vocabula
     """Return what was done to the vocabulary, with the number of rows that are left."""
     if vocabulary is None:
         vocabulary = Vocabulary(pieces_before=pieces, pieces=pieces, unknown_rate_before={}, unknown_rate={})
-    return vocabulary.model_copy(update={"rows": rows})
+    return replace(vocabulary, rows=rows)
 
 
 def write_tokenizer(tokenizer: PreTrainedTokenizerFast, path: Path) -> Tokenizer:

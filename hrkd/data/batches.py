@@ -7,6 +7,7 @@ all domains use one order of ranks: in a step every domain has, say, its third-s
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -55,6 +56,13 @@ class DomainBatches:
     def steps_per_epoch(self) -> int:
         """Steps after which as many examples were seen as the split has; large domains are then not yet through."""
         return math.ceil(self._size / (self.num_domains * self._batch_size))
+
+    def enlarged(self, factor: int) -> DomainBatches:
+        """Return batches of ``factor`` times as many examples of every domain, of the same seed."""
+        larger = copy.copy(self)
+        larger._batch_size *= factor
+        larger._window = None
+        return larger
 
     def indices(self, step: int) -> NDArray[np.int64]:
         """Return the examples of one step, shape (K*B,): domain k in rows ``k*B`` to ``(k+1)*B``.

@@ -70,8 +70,7 @@ def attention_error(
             "the attention term needs the same number of heads"
         )
     error = (at_least_float32(student) - at_least_float32(teacher)).square().mean(dim=1)  # (K*B, T, T)
-    pairs = token_mask.unsqueeze(1) * token_mask.unsqueeze(2)
-    return _weighted_mean(error.flatten(1), pairs.flatten(1), num_domains, example_weights)
+    return _weighted_mean(error.flatten(1), pair_mask(token_mask), num_domains, example_weights)
 
 
 def relation_error(
@@ -120,11 +119,38 @@ def _log_relation(vectors: Tensor, token_mask: Tensor, heads: int) -> Tensor:
     return relation
 
 
+def pair_mask(token_mask: Tensor) -> Tensor:
+    """Return (K*B, T*T), 1 for pairs of real tokens, for (K*B, T)."""
+    return (token_mask.unsqueeze(1) * token_mask.unsqueeze(2)).flatten(1)
+
+
+def domain_counts(mask: Tensor, num_domains: int, example_weights: Tensor | None = None) -> Tensor:
+    """Return what the mean of a domain divides by: its entries where ``mask`` is 1, weighted.
+
+    Args:
+        mask: (K*B, N); rows are K equal blocks in domain order.
+        num_domains: K.
+        example_weights: (K*B,); equal when left out.
+
+    Returns:
+        (K,) float32, or wider where the weights are.
+    """
+    dtype = torch.float32 if example_weights is None else torch.promote_types(example_weights.dtype, torch.float32)
+    return _by_domain(_entry_weights(mask, example_weights, dtype), num_domains)
+
+
 def _weighted_mean(error: Tensor, mask: Tensor, num_domains: int, example_weights: Tensor | None) -> Tensor:
     """Mean of (K*B, N) over the entries where ``mask`` is 1, within each domain: (K,)."""
-    weights = mask.to(error.dtype)
-    if example_weights is not None:
-        weights = weights * example_weights.to(error.dtype).unsqueeze(1)
-    total: Tensor = (error * weights).unflatten(0, (num_domains, -1)).sum(dim=(1, 2))
-    count: Tensor = weights.unflatten(0, (num_domains, -1)).sum(dim=(1, 2))
-    return total / count
+    weights = _entry_weights(mask, example_weights, error.dtype)
+    return _by_domain(error * weights, num_domains) / _by_domain(weights, num_domains)
+
+
+def _entry_weights(mask: Tensor, example_weights: Tensor | None, dtype: torch.dtype) -> Tensor:
+    weights = mask.to(dtype)
+    return weights if example_weights is None else weights * example_weights.to(dtype).unsqueeze(1)
+
+
+def _by_domain(values: Tensor, num_domains: int) -> Tensor:
+    """Sum (K*B, N) within each domain: (K,)."""
+    total: Tensor = values.unflatten(0, (num_domains, -1)).sum(dim=(1, 2))
+    return total

@@ -44,6 +44,12 @@ def label_cross_entropy(logits: Tensor, labels: Tensor, num_domains: int) -> Ten
         (K,) float32; 0 for a domain without a label in this batch.
     """
     per_example = F.cross_entropy(at_least_float32(logits), labels, reduction="none", ignore_index=NO_LABEL)
-    labelled = (labels != NO_LABEL).unflatten(0, (num_domains, -1)).sum(dim=1)
+    labelled = labelled_counts(labels, num_domains)
     per_domain: Tensor = per_example.unflatten(0, (num_domains, -1)).sum(dim=1) / labelled.clamp(min=1)
     return per_domain
+
+
+def labelled_counts(labels: Tensor, num_domains: int) -> Tensor:
+    """Return how many of the labels (K*B,) of each domain are known: (K,) int64."""
+    counts: Tensor = (labels != NO_LABEL).unflatten(0, (num_domains, -1)).sum(dim=1)
+    return counts

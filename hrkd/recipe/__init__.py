@@ -26,6 +26,7 @@ from hrkd.recipe.method import (
     Phase,
     TermWeights,
 )
+from hrkd.recipe.plan import PlanConfig, PlannedNumber
 from hrkd.recipe.student import GeneralConfig, StudentConfig, StudentInit
 from hrkd.recipe.training import (
     DistillationTrainingConfig,
@@ -51,6 +52,8 @@ __all__ = [
     "MethodConfig",
     "OuterLoss",
     "Phase",
+    "PlanConfig",
+    "PlannedNumber",
     "Precision",
     "Quantization",
     "QuantizationBackend",
@@ -78,6 +81,8 @@ class Recipe(Section):
     training: DistillationTrainingConfig = DistillationTrainingConfig()
     export: ExportConfig = ExportConfig()
     bench: BenchConfig = BenchConfig()
+    plan: PlanConfig | None = None
+    """Written by `hrkd plan`; decides nothing."""
 
     @model_validator(mode="after")
     def _own_tokenizer_imitates_logits_only(self) -> Self:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from hrkd.recipe.base import Name, PositiveInt, Section
+from hrkd.recipe.base import Fraction, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Section
 
 
 def _quoted(value: object) -> object:
@@ -98,9 +98,25 @@ class BenchConfig(Section):
     """How the bundle is measured."""
 
     threads: PositiveInt = 1
-    rounds: PositiveInt = 5
-    """Subjects take turns this many times over the texts, so that a slow minute hits all of them."""
+    rounds: PositiveInt = 8
+    """Fresh processes of each subject, which take turns over a part of the texts in each round. A claim about speed
+    rests on how much the rounds differ, so one round claims nothing."""
     warmup_texts: PositiveInt = 50
     cold_starts: PositiveInt = 3
+    """Starts of each subject to time; a round's start counts as one."""
     max_texts: PositiveInt | None = None
     """Measure at most this many evaluation texts, stratified by domain; all of them when left out."""
+    min_samples: PositiveInt = 700
+    """Answers of each subject to time at least, p99 needs 662; few texts are repeated in passes."""
+    min_seconds: NonNegativeFloat = 2.0
+    """Seconds of answers to time of each subject, about; a fast one repeats its texts until they are full."""
+    smallest_difference: Fraction = 0.03
+    """Share of the latency that matters: faster or slower is said when the whole interval lies beyond it."""
+    lengths: tuple[Annotated[int, Field(ge=4)], ...] = (16, 32, 64, 128)
+    """Lengths in tokens that are also measured on their own, as far as the model reads; none when empty."""
+    rate: PositiveFloat | None = None
+    """Requests per second of an open loop, where requests come whether or not the model is free; none when left out."""
+    rate_seconds: PositiveFloat = 10.0
+    """How long the requests of the open loop go on."""
+    minutes: PositiveInt | None = None
+    """Minutes of work without a pause, to see whether the device slows down; none when left out."""

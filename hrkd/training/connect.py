@@ -6,6 +6,7 @@ from hrkd.artifact import folder_hash
 from hrkd.data.batches import DomainBatches
 from hrkd.data.collate import Collator
 from hrkd.device import Device
+from hrkd.distributed import from_main
 from hrkd.recipe import ExampleWeights, GraphVariant, Recipe
 from hrkd.training.example_weights import meta_kd_weights
 from hrkd.training.inputs import DistillationInputs
@@ -43,7 +44,7 @@ def connect_teacher(
     weights = None
     if recipe.method.example_weights is ExampleWeights.META_KD:
         observer.message("weighing the training texts by the teacher's features")
-        weights = meta_kd_weights(teacher, train, device).to(device.device)
+        weights = from_main(meta_kd_weights(teacher, train, device)).to(device.device)
     if not (recipe.student.own_tokenizer or recipe.training.cache_teacher):
         objective.listen(LiveTeacher(teacher, wanted), weights)
         return

@@ -16,8 +16,9 @@ from hrkd.data.collate import Collator
 from hrkd.data.dataset import DomainDataset
 from hrkd.data.load import load_dataset
 from hrkd.device import Device, choose_device
+from hrkd.distributed import is_main, local_main_first
 from hrkd.errors import CheckpointError
-from hrkd.evaluation import predict_logits, score, to_eval
+from hrkd.evaluation import score, to_eval
 from hrkd.models import MultiDomainClassifier, Teacher, load_teacher, save_classifier
 from hrkd.models.student import build_student
 from hrkd.recipe import Recipe
@@ -29,7 +30,8 @@ from hrkd.training.loop import run_training
 from hrkd.training.objective import DistillationObjective
 from hrkd.training.observer import Observer, Observers
 from hrkd.training.prepare import PreparedData, prepare_data, with_unlabelled
-from hrkd.training.stage import finished_before, write_stage
+from hrkd.training.scoring import shared_logits
+from hrkd.training.stage import finished_before, held_run, observer_of_main, write_stage
 from hrkd.training.tensorboard import TensorBoardObserver
 
 STAGE = "student"
@@ -60,12 +62,13 @@ def distill(
         ArtifactError: ``run.student`` holds something else and ``overwrite`` is false.
         Interrupted: Stopped by a signal; a checkpoint was written.
     """
-    observer = observer or Observer()
+    observer = observer_of_main(observer)
     teacher_folder = teacher or run.teacher
-    with run.locked():
+    with held_run(run):
         _verify(teacher_folder)
         teacher_model = load_teacher(teacher_folder)
-        dataset = load_dataset(recipe.data)
+        with local_main_first():
+            dataset = load_dataset(recipe.data)
         _check_teacher(teacher_model, dataset, teacher_folder)
         input_hash = _input_hash(recipe, dataset, teacher_folder)
         record = finished_before(run.student, input_hash, observer, overwrite=overwrite)
@@ -100,7 +103,7 @@ def _distill(inputs: DistillationInputs, student: Teacher, input_hash: str) -> S
     objective.trainable.to(device.device)
     tokenizer = inputs.readers.student
     data = prepare_data(with_unlabelled(inputs.dataset), tokenizer, recipe.data.max_length)
-    watched = Observers([inputs.observer, TensorBoardObserver(run.events, domain_names)])
+    watched = Observers([inputs.observer, TensorBoardObserver(run.events, domain_names)] if is_main() else [])
     connect_teacher(objective, inputs, data, device)
     evaluation_texts = _evaluation_texts(inputs)
     stage = data.stage(STAGE, input_hash, run, student, recipe.training, device, recipe.seed)
@@ -110,7 +113,8 @@ def _distill(inputs: DistillationInputs, student: Teacher, input_hash: str) -> S
         "method": recipe.method.model_dump(mode="json"),
         "layer_map": objective.imitation.layer_map if objective.imitation else None,
         "device": device.describe(),
-        "total_steps": stage.total_steps,
+        "processes": progress.processes,
+        "total_steps": progress.step,
         "best_step": progress.best_step,
         "history": progress.history,
         "validation": progress.best_domains,
@@ -137,12 +141,12 @@ def _evaluation_texts(inputs: DistillationInputs) -> list[EvalExample]:
     inputs.observer.message("scoring the teacher on the test split")
     device = Device(next(inputs.teacher.parameters()).device, torch.float32)
     test = Collator(inputs.readers.teacher, inputs.teacher.config.max_length).encode(dataset.test)
-    return to_eval(dataset.test, predict_logits(inputs.teacher, test, device), *names)
+    return to_eval(dataset.test, shared_logits(inputs.teacher, test, device), *names)
 
 
 def _test_scores(student: Teacher, data: PreparedData) -> dict[str, float]:
     device = Device(next(student.parameters()).device, torch.float32)
-    return score(predict_logits(student, data.test, device), data.test, data.dataset.domain_names).domains
+    return score(shared_logits(student, data.test, device), data.test, data.dataset.domain_names).domains
 
 
 def _verify(teacher: Path) -> None:

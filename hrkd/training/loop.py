@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,13 +16,22 @@ from torch import Tensor, nn
 from hrkd.data.batches import DomainBatches
 from hrkd.data.collate import Batch, TokenizedExamples
 from hrkd.device import Device
+from hrkd.distributed import average_gradients, largest_over_ranks, rank, world_size
 from hrkd.errors import HrkdError, Interrupted
 from hrkd.metrics import DomainScores
 from hrkd.recipe import TrainingConfig
-from hrkd.training.interrupt import StopRequest, stop_on_signal
+from hrkd.training.interrupt import stop_on_signal
 from hrkd.training.observer import Observer, StepReport
 from hrkd.training.optimization import OuterSchedule, build_optimizer, learning_rate_factor, set_learning_rate
-from hrkd.training.state import Progress, find_state, load_state, read_progress, save_state
+from hrkd.training.shares import own_rows
+from hrkd.training.state import (
+    Progress,
+    check_same_parameters,
+    find_common_state,
+    load_state,
+    read_progress,
+    save_state,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +62,10 @@ class Objective(Protocol):
         ...
 
     def __call__(self, batch: Batch, progress: float) -> StepResult:
-        """Run forward on one domain-balanced batch; ``progress`` is the fraction of all steps done."""
+        """Run forward on one domain-balanced batch; ``progress`` is the fraction of all steps done.
+
+        Where several processes share a batch, the result is that of the whole one in all of them.
+        """
         ...
 
 
@@ -65,7 +78,7 @@ class Stage:
         input_hash: Of everything that decides the result.
         state_folder: Where the unfinished state is kept.
         examples: Tokenised training split.
-        batches: Which examples each step sees.
+        batches: Which examples each step of one process alone would see.
         validate: Scores the present model on the validation split.
         config: Hyperparameters.
         device: Where to run.
@@ -87,6 +100,18 @@ class Stage:
         """Steps of the whole stage."""
         return max(1, math.ceil(self.batches.steps_per_epoch * self.config.epochs))
 
+    def of_processes(self, number: int) -> Stage:
+        """Return the stage with batches for ``number`` processes: as many times larger, and so fewer steps."""
+        if number == 1:
+            return self
+        outer = self.outer and replace(self.outer, batches=self.outer.batches.enlarged(number))
+        return replace(self, batches=self.batches.enlarged(number), outer=outer)
+
+    def batch(self, batches: DomainBatches, step: int) -> Batch:
+        """Return this process's rows of a step."""
+        own = own_rows(batches.indices(step), batches.num_domains)
+        return self.examples.batch(own).to(self.device.device)
+
 
 def run_training(objective: Objective, stage: Stage, observer: Observer, *, resume: bool) -> Progress:
     """Train until the last step and leave the best weights by average validation accuracy in ``objective.model``.
@@ -98,16 +123,18 @@ def run_training(objective: Objective, stage: Stage, observer: Observer, *, resu
         resume: Whether to go on from a saved state of the same inputs.
 
     Raises:
-        Interrupted: A signal asked to stop; the state was saved first.
+        Interrupted: A signal asked to stop, this process or another; the state was saved first.
+        DistributedError: The processes do not train the same model, or one of them is gone.
         HrkdError: The loss became NaN or infinite.
     """
     optimizer = build_optimizer(objective.trainable, stage.config, stage.outer)
-    progress, best = _start(objective, stage, optimizer, observer) if resume else (Progress(stage.input_hash), {})
+    progress, best = _start(objective, stage, optimizer, observer, resume=resume)
+    stage = stage.of_processes(progress.processes)
     observer.started(stage.name, progress.step, stage.total_steps)
     speed = _Speed()
     with stop_on_signal() as stop:
         while progress.step < stage.total_steps:
-            batch = stage.examples.batch(stage.batches.indices(progress.step)).to(stage.device.device)
+            batch = stage.batch(stage.batches, progress.step)
             report = _step(objective, stage, optimizer, batch, progress.step, speed)
             progress.step += 1
             progress.graph.record(report)
@@ -116,21 +143,34 @@ def run_training(objective: Objective, stage: Stage, observer: Observer, *, resu
                 best = _evaluate(objective, stage, progress, best, observer)
                 speed.pause()
             due = progress.step % stage.config.checkpoint_steps == 0 or progress.step == stage.total_steps
-            if due or stop.received:
+            signal_number = largest_over_ranks(stop.received or 0)
+            if due or signal_number:
                 save_state(stage.state_folder, progress, objective.trainable, optimizer, best)
                 speed.pause()
-            _raise_if_stopped(stop, stage, progress)
+            if signal_number:
+                raise _interrupted(signal_number, stage, progress)
     objective.model.load_state_dict(best)
     return progress
 
 
 def _start(
-    objective: Objective, stage: Stage, optimizer: torch.optim.Optimizer, observer: Observer
+    objective: Objective, stage: Stage, optimizer: torch.optim.Optimizer, observer: Observer, *, resume: bool
 ) -> tuple[Progress, dict[str, Tensor]]:
-    state = find_state(stage.state_folder, stage.input_hash, observer.message)
-    if state is None:
-        return Progress(stage.input_hash), {}
-    return read_progress(state), load_state(state, objective.trainable, optimizer)
+    """Return where to go on and the best weights so far; all processes then hold one model and noise of their own."""
+    if rank():
+        torch.manual_seed(torch.initial_seed() + rank())
+    progress, best = Progress(stage.input_hash, processes=world_size()), dict[str, Tensor]()
+    state = find_common_state(stage.state_folder, stage.input_hash, observer.message) if resume else None
+    if state is not None:
+        progress, best = read_progress(state), load_state(state, objective.trainable, optimizer)
+    check_same_parameters(objective.trainable)
+    if progress.processes != world_size():
+        texts = stage.config.batch_size * progress.processes
+        observer.message(
+            f"{stage.name}: was begun by {progress.processes} process(es), {world_size()} go(es) on with the same "
+            f"{texts} texts per domain in each step; only the noise of dropout differs"
+        )
+    return progress, best
 
 
 def _step(
@@ -156,13 +196,14 @@ def _step(
         )
     result.loss.backward()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    average_gradients(parameters)
     nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     outer = _outer_step(stage, optimizer, batch, step, learning_rate)
     terms = {"loss": loss, **{name: value.item() for name, value in {**result.terms, **outer}.items()}}
     ratios = {} if result.domain_ratios is None else _by_level(result.domain_ratios)
-    speed_now = speed.count(len(batch.labels))
+    speed_now = speed.count(len(batch.labels) * world_size())
     history = [level.tolist() for level in result.hierarchical_ratios]
     return StepReport(step + 1, stage.total_steps, terms, learning_rate, speed_now, ratios, history)
 
@@ -173,7 +214,7 @@ def _outer_step(
     """Update the parameters of the outer schedule when it is their turn; AdamW passes over those without a gradient."""
     if stage.outer is None or (step + 1) % stage.outer.every:
         return {}
-    held_out = stage.examples.batch(stage.outer.batches.indices(step)).to(stage.device.device)
+    held_out = stage.batch(stage.outer.batches, step)
     with stage.device.autocast():
         terms = stage.outer.update(batch, held_out, step / stage.total_steps, learning_rate)
     optimizer.step()
@@ -196,12 +237,12 @@ def _evaluate(
     return {name: tensor.detach().clone() for name, tensor in objective.model.state_dict().items()}
 
 
-def _raise_if_stopped(stop: StopRequest, stage: Stage, progress: Progress) -> None:
-    if stop.received:
-        raise Interrupted(
-            f"stopped by {stop.received.name} after step {progress.step} of {stage.total_steps} of the {stage.name}",
-            hint="run the same command again to go on from there",
-        )
+def _interrupted(signal_number: int, stage: Stage, progress: Progress) -> Interrupted:
+    name = signal.Signals(signal_number).name
+    return Interrupted(
+        f"stopped by {name} after step {progress.step} of {stage.total_steps} of the {stage.name}",
+        hint="run the same command again to go on from there",
+    )
 
 
 def _by_level(domain_ratios: Tensor) -> dict[str, list[float]]:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from hrkd.data.collate import Batch
 from hrkd.device import trained_attention
-from hrkd.losses import LossTerms, combine_terms, label_cross_entropy, soft_cross_entropy
+from hrkd.distributed import average_over_ranks
+from hrkd.losses import (
+    LossTerms,
+    combine_terms,
+    label_cross_entropy,
+    labelled_counts,
+    mean_over_ranks,
+    soft_cross_entropy,
+)
 from hrkd.models import ClassifierOutput, Teacher
 from hrkd.recipe import GraphVariant, MethodConfig, TermWeights
-from hrkd.relation import build_graph, domain_prototypes
+from hrkd.relation import GraphOutput, build_graph, domain_prototypes
 from hrkd.training.imitation import Imitation
 from hrkd.training.loop import StepResult
 from hrkd.training.outer import outer_direction, outer_loss, ratio_gradient, ratio_surrogate, without_noise
+from hrkd.training.shares import Comparison, common_noise, row_counts, whole_comparison
 from hrkd.training.teacher_outputs import TeacherOutput, TeacherOutputs, Wanted
-
-
-class Comparison(NamedTuple):
-    """One batch, compared.
-
-    Attributes:
-        terms: All terms.
-        prototypes: P, (L+1, K, H); None where nothing is imitated in this phase.
-    """
-
-    terms: LossTerms
-    prototypes: Tensor | None
 
 
 class DistillationObjective:
@@ -87,7 +82,7 @@ class DistillationObjective:
         terms, prototypes = self._compare(batch, self._ask(batch) if asks else None, weights)
         if prototypes is None:
             return StepResult(combine_terms(terms, torch.zeros_like(terms.hidden), weights), terms.means(weights))
-        output = self.graph(prototypes)
+        output = self._graph(prototypes)
         # The meta graph must not learn to make this loss small: it would favour the easiest domain.
         trained_outside = self.config.graph.variant is GraphVariant.META
         ratios = output.domain_ratios.detach() if trained_outside else output.domain_ratios
@@ -113,7 +108,7 @@ class DistillationObjective:
         answer = self._ask(batch)
         with without_noise(self.model):
             loss = outer_loss(self._prediction(held_out), self.config.graph.outer)
-            direction = outer_direction(loss, self.model)
+            direction = average_over_ranks(outer_direction(loss, self.model))
         seen: list[Tensor] = []
 
         def imitation() -> Tensor:
@@ -122,23 +117,32 @@ class DistillationObjective:
             return terms.imitation(weights)
 
         gradient = ratio_gradient(self.model, direction, imitation, learning_rate)
-        ratio_surrogate(gradient, self.graph(seen[-1]).domain_ratios).backward()
+        ratio_surrogate(gradient, self._graph(seen[-1]).domain_ratios).backward()
         return {"outer": loss.detach()}
+
+    def _graph(self, prototypes: Tensor) -> GraphOutput:
+        with common_noise(prototypes.device):
+            output: GraphOutput = self.graph(prototypes)
+        return output
 
     def _ask(self, batch: Batch) -> TeacherOutput | None:
         return None if self.outputs is None else self.outputs(batch)
 
     def _prediction(self, batch: Batch) -> Tensor:
         """Return the prediction terms (K,) on a batch: what the meta graph is to improve."""
-        answer = self._ask(batch)
+        answer, num_domains = self._ask(batch), self.model.num_domains
         with trained_attention(batch.input_ids.device):
             logits = self.model(batch.input_ids, batch.attention_mask, batch.domain_ids).logits
         if answer is None:
-            return label_cross_entropy(logits, batch.labels, self.model.num_domains)
-        return soft_cross_entropy(logits, answer.logits, self.model.num_domains, self.config.temperature)
+            own = label_cross_entropy(logits, batch.labels, num_domains)
+            count = labelled_counts(batch.labels, num_domains)
+        else:
+            own = soft_cross_entropy(logits, answer.logits, num_domains, self.config.temperature)
+            count = row_counts(batch.labels, num_domains)
+        return mean_over_ranks([own], [count])[0]
 
     def _compare(self, batch: Batch, teacher: TeacherOutput | None, weights: TermWeights) -> Comparison:
-        """Run the student and compute every term that has a weight now."""
+        """Run the student on the own rows and return every term that has a weight now, of all processes' rows."""
         imitates = self.imitation is not None and bool(weights.hidden or weights.attention)
         with trained_attention(batch.input_ids.device):
             student: ClassifierOutput = self.model(
@@ -149,11 +153,13 @@ class DistillationObjective:
                 attention_layers=range(1, self.model.num_layers + 1) if weights.attention else (),
             )
         projected = self.imitation.project(student.hidden_states) if self.imitation and imitates else []
+        num_domains = self.model.num_domains
+        example_weights = None if self.example_weights is None else self.example_weights[batch.indices]
         with torch.autocast(batch.input_ids.device.type, enabled=False):
-            terms = self._terms(batch, student, projected, teacher, weights)
-            num_domains = self.model.num_domains
+            terms = self._terms(batch, student, projected, teacher, weights, example_weights)
             prototypes = domain_prototypes(projected, batch.attention_mask, num_domains) if projected else None
-        return Comparison(terms, prototypes)
+            own = Comparison(terms, prototypes)
+            return whole_comparison(own, batch, num_domains, self.config.attention, example_weights)
 
     def _terms(
         self,
@@ -162,9 +168,9 @@ class DistillationObjective:
         projected: list[Tensor],
         teacher: TeacherOutput | None,
         weights: TermWeights,
+        example_weights: Tensor | None,
     ) -> LossTerms:
         config, num_domains, mask = self.config, self.model.num_domains, batch.attention_mask
-        example_weights = None if self.example_weights is None else self.example_weights[batch.indices]
         nothing = torch.zeros(self.model.num_layers + 1, num_domains, device=mask.device)
         hidden, attention, prediction, label = nothing, nothing, nothing[0], nothing[0]
         if self.imitation is not None and teacher is not None:

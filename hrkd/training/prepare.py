@@ -10,12 +10,13 @@ from hrkd.data.batches import DomainBatches
 from hrkd.data.collate import Collator, TokenizedExamples
 from hrkd.data.dataset import DomainDataset, Split
 from hrkd.device import Device
-from hrkd.evaluation import predict_logits, score
+from hrkd.evaluation import score
 from hrkd.metrics import DomainScores
 from hrkd.models import ClassifierConfig, Teacher
 from hrkd.recipe import TrainingConfig
 from hrkd.run_folder import RunFolder
 from hrkd.training.loop import Stage
+from hrkd.training.scoring import shared_logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class PreparedData:
 
     def validation_scores(self, model: Teacher, device: Device) -> DomainScores:
         """Score a model on the validation split."""
-        return score(predict_logits(model, self.validation, device), self.validation, self.dataset.domain_names)
+        return score(shared_logits(model, self.validation, device), self.validation, self.dataset.domain_names)
 
 
 def with_unlabelled(dataset: DomainDataset) -> DomainDataset:

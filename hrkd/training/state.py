@@ -5,6 +5,7 @@ The last states are kept, each with the hashes of its files: when the newest one
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hrkd.artifact import hash_files, new_folder, read_json, verify_files, write_json
+from hrkd.distributed import barrier, check_equal, from_main, gather, is_main, rank, world_size
 from hrkd.errors import ArtifactError, CheckpointError, first_line
 from hrkd.tensors import load_tensors, save_tensors
 from hrkd.training.graph_history import GraphHistory
@@ -21,6 +23,7 @@ from hrkd.training.graph_history import GraphHistory
 TENSORS = "state.safetensors"
 PROGRESS = "progress.json"
 HASHES = "sha256.json"
+_PREFIX = "step-"
 KEPT = 2
 """States that stay on disk: one can be damaged without loss of more than the steps between two."""
 
@@ -37,6 +40,7 @@ class Progress:
         best_domains: Validation accuracy per domain at that step.
         history: ``[step, average]`` of every evaluation.
         graph: The domain ratios so far.
+        processes: How many began the training: they decide, with the recipe, how many texts a step has.
     """
 
     input_hash: str
@@ -46,6 +50,7 @@ class Progress:
     best_domains: dict[str, float] = field(default_factory=dict)
     history: list[tuple[int, float]] = field(default_factory=list)
     graph: GraphHistory = field(default_factory=GraphHistory)
+    processes: int = 1
 
 
 def save_state(
@@ -55,16 +60,26 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     best: dict[str, Tensor],
 ) -> None:
-    """Save the present state as ``folder/step-N``, then drop all but the last ones: one is whole at any moment."""
-    tensors = dict(_named(trainable, optimizer, best))
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
-    with new_folder(folder / f"step-{progress.step:09d}", replace=True) as temporary:
+    """Save the present state as ``folder/step-N``, then drop all but the last ones: one is whole at any moment.
+
+    The main process writes, the others hand over their random states and wait.
+
+    Raises:
+        DistributedError: The processes' models have drifted apart.
+    """
+    check_same_parameters(trainable)
+    random_states = dict(_random_states())
+    if is_main():
+        _write_state(folder, progress, dict(_named(trainable, optimizer, best)) | random_states)
+    barrier()
+
+
+def _write_state(folder: Path, progress: Progress, tensors: dict[str, Tensor]) -> None:
+    with new_folder(_state_path(folder, progress.step), replace=True) as temporary:
         save_tensors(tensors, temporary / TENSORS)
         write_json(temporary / PROGRESS, asdict(progress))
         write_json(temporary / HASHES, hash_files(temporary))
-    kept = sorted(folder.glob("step-*"))[-KEPT:]
+    kept = sorted(folder.glob(f"{_PREFIX}*"))[-KEPT:]
     for path in folder.iterdir():
         if path not in kept:
             shutil.rmtree(path)
@@ -78,7 +93,7 @@ def find_state(folder: Path, input_hash: str, message: Callable[[str], None]) ->
         input_hash: Of the stage's inputs.
         message: Told about each damaged state that is passed over.
     """
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    for path in sorted(folder.glob(f"{_PREFIX}*"), reverse=True):
         try:
             verify_files(path, read_json(path / HASHES))
             found = read_progress(path).input_hash
@@ -88,6 +103,13 @@ def find_state(folder: Path, input_hash: str, message: Callable[[str], None]) ->
         if found == input_hash:
             return path
     return None
+
+
+def find_common_state(folder: Path, input_hash: str, message: Callable[[str], None]) -> Path | None:
+    """Let the main process choose a state as :func:`find_state` does, and return it in all processes."""
+    found = find_state(folder, input_hash, message) if is_main() else None
+    step = from_main(torch.tensor([-1 if found is None else int(found.name.removeprefix(_PREFIX))])).item()
+    return None if step < 0 else _state_path(folder, int(step))
 
 
 def read_progress(state: Path) -> Progress:
@@ -113,9 +135,7 @@ def load_state(state: Path, trainable: nn.Module, optimizer: torch.optim.Optimiz
         index, key = name.split(".")
         optimizer_state["state"].setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict(optimizer_state)
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+    _restore_random_states(tensors)
     return {name: tensor.clone() for name, tensor in _under("best.", tensors).items()}  # not tied to the file
 
 
@@ -133,3 +153,44 @@ def _named(
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def check_same_parameters(module: nn.Module) -> None:
+    """Make sure that all processes hold the same tensors, bit for bit; alone, there is nothing to compare.
+
+    Raises:
+        DistributedError: They do not.
+    """
+    if world_size() == 1:
+        return
+    digest = hashlib.sha256()
+    for tensor in module.state_dict().values():
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy())
+    check_equal(digest.digest(), "parameters", hint="use the same devices and versions in all processes")
+
+
+def _state_path(folder: Path, step: int) -> Path:
+    return folder / f"{_PREFIX}{step:09d}"
+
+
+def _random_states() -> Iterator[tuple[str, Tensor]]:
+    """Yield the named random states of all processes; the main one's has no number."""
+    kinds = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        kinds["cuda"] = torch.cuda.get_rng_state()
+    for kind, own in kinds.items():
+        for number, state in enumerate(gather(own)):
+            yield _random_name(kind, number), state
+
+
+def _restore_random_states(tensors: dict[str, Tensor]) -> None:
+    """Put this process's random states back; a process that had none goes on with its own seed."""
+    cpu, cuda = (tensors.get(_random_name(kind, rank())) for kind in ("cpu", "cuda"))
+    if cpu is not None:
+        torch.set_rng_state(cpu)
+    if cuda is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(cuda)
+
+
+def _random_name(kind: str, number: int) -> str:
+    return f"random.{kind}.{number}" if number else f"random.{kind}"

@@ -20,17 +20,22 @@ from hrkd.data.collate import Batch
 from hrkd.data.dataset import DomainDataset
 from hrkd.data.load import load_dataset
 from hrkd.device import Device, choose_device
+from hrkd.distributed import is_main, local_main_first
 from hrkd.errors import CheckpointError
-from hrkd.evaluation import predict_logits, score, to_eval
+from hrkd.evaluation import score, to_eval
+from hrkd.losses import mean_over_ranks
 from hrkd.models import MultiDomainClassifier, Teacher, load_tokenizer, save_classifier
 from hrkd.models.adopt import adopt_classifier, adopt_per_domain
 from hrkd.models.encoder import load_encoder, resolve_base
+from hrkd.precision import at_least_float32
 from hrkd.recipe import Precision, Recipe
 from hrkd.run_folder import RunFolder
 from hrkd.training.loop import StepResult, run_training
 from hrkd.training.observer import Observer, Observers
 from hrkd.training.prepare import PreparedData, classifier_config, prepare_data
-from hrkd.training.stage import finished_before, write_stage
+from hrkd.training.scoring import shared_logits
+from hrkd.training.shares import row_counts
+from hrkd.training.stage import finished_before, held_run, observer_of_main, write_stage
 from hrkd.training.tensorboard import TensorBoardObserver
 
 STAGE = "teacher"
@@ -45,9 +50,10 @@ class TeacherObjective:
 
     def __call__(self, batch: Batch, progress: float) -> StepResult:
         """Classify one domain-balanced batch; nothing changes with ``progress``."""
-        logits = self.model(batch.input_ids, batch.attention_mask, batch.domain_ids).logits.float()
-        per_example = F.cross_entropy(logits, batch.labels, reduction="none")
-        per_domain = per_example.unflatten(0, (self.model.num_domains, -1)).mean(dim=1)
+        logits = self.model(batch.input_ids, batch.attention_mask, batch.domain_ids).logits
+        per_example = F.cross_entropy(at_least_float32(logits), batch.labels, reduction="none")
+        own = per_example.unflatten(0, (self.model.num_domains, -1)).mean(dim=1)
+        (per_domain,) = mean_over_ranks([own], [row_counts(batch.labels, self.model.num_domains)])
         return StepResult(per_domain.sum(), {"cross_entropy": per_domain.mean().detach()})
 
 
@@ -74,9 +80,10 @@ def train_teacher(
         ArtifactError: ``run.teacher`` holds something else and ``overwrite`` is false.
         Interrupted: Stopped by a signal; a checkpoint was written.
     """
-    observer = observer or Observer()
-    with run.locked():
-        dataset = load_dataset(recipe.data)
+    observer = observer_of_main(observer)
+    with held_run(run):
+        with local_main_first():
+            dataset = load_dataset(recipe.data)
         input_hash = _input_hash(recipe, dataset)
         record = finished_before(run.teacher, input_hash, observer, overwrite=overwrite)
         if record is not None:
@@ -98,11 +105,12 @@ def _train(
     model.to(device.device)
     data = prepare_data(dataset, tokenizer, recipe.data.max_length)
     stage = data.stage(STAGE, input_hash, run, model, config, device, recipe.seed)
-    watched = Observers([observer, TensorBoardObserver(run.events, dataset.domain_names)])
+    watched = Observers([observer, TensorBoardObserver(run.events, dataset.domain_names)] if is_main() else [])
     progress = run_training(TeacherObjective(model), stage, watched, resume=resume)
     details = {
         "origin": base,
         "device": device.describe(),
+        "processes": progress.processes,
         "best_step": progress.best_step,
         "history": progress.history,
         "validation": progress.best_domains,
@@ -137,7 +145,7 @@ def _write(
     """Score the teacher in float32 and write its folder; the logits on the test split travel to the student."""
     device = Device(next(model.parameters()).device, torch.float32)
     observer.message("scoring the teacher on the test split")
-    logits = predict_logits(model, data.test, device)
+    logits = shared_logits(model, data.test, device)
     if not np.isfinite(logits).all():
         raise CheckpointError(
             f"the teacher ({details['origin']}) answers with NaN or infinity",

@@ -20,11 +20,13 @@ from torch import Tensor
 from hrkd.artifact import hash_of, new_folder, read_json, write_json
 from hrkd.data.collate import Batch, TokenizedExamples
 from hrkd.device import Device
+from hrkd.distributed import barrier, is_main
 from hrkd.errors import ArtifactError
 from hrkd.evaluation import EVALUATION_BATCH
 from hrkd.models import Teacher
 from hrkd.models.attention_scores import AttentionRecord
 from hrkd.training.observer import Observer
+from hrkd.training.stage import not_shared
 from hrkd.training.teacher_outputs import LiveTeacher, TeacherOutput, Wanted
 
 INDEX = "index.json"
@@ -47,7 +49,7 @@ def cached_teacher(
     root: Path,
     observer: Observer,
 ) -> CachedTeacher:
-    """Open the cache of a teacher's outputs, or make it.
+    """Open the cache of a teacher's outputs, or make it; where several processes train, the main one does.
 
     Args:
         teacher: On ``device``.
@@ -59,7 +61,7 @@ def cached_teacher(
         observer: Told the size before the work starts.
 
     Raises:
-        ArtifactError: The disk has not enough space.
+        ArtifactError: The disk has not enough space, or a process does not see the main one's cache.
     """
     key = hash_of(
         {
@@ -73,11 +75,14 @@ def cached_teacher(
         }
     )
     folder = root / key[:16]
-    if not _is_complete(folder, key):
+    if is_main() and not _is_complete(folder, key):
         _check_space(root, cache_bytes(teacher, wanted, examples), observer)
         with new_folder(folder, replace=True) as temporary:
             _fill(temporary, LiveTeacher(teacher, wanted), teacher.hidden_size, examples, device)
             write_json(temporary / INDEX, {"schema_version": 1, "key": key})
+    barrier()
+    if not _is_complete(folder, key):
+        raise not_shared(folder)
     return CachedTeacher(folder, wanted, examples.offsets)
 
 

@@ -7,15 +7,27 @@ from typing import Annotated
 
 import typer
 
-from hrkd_cli.options import Json, Overwrite, Quiet
+from hrkd_cli.commands import compare, merge, pack, tune
+from hrkd_cli.default_group import DefaultGroup
+from hrkd_cli.options import Json, JUnit, Markdown, Overwrite, Quiet
 
 EXAMPLES = """\b
 Examples:
   hrkd bench runs/demo/bundles/int8
   hrkd bench runs/demo/bundles/int8 --baseline runs/demo/teacher --threads 1 --output bench.json --report report.html
+  hrkd bench runs/demo/bundles/int8 --budget p95=5ms,size=20MB --junit budget.xml     (exit code 3 when it is missed)
+  hrkd bench runs/demo/bundles/int8 --rate 200 --minutes 10
+  hrkd bench runs/demo/bundles/int8 --profile quota-0.5
+  hrkd bench runs/demo/bundles/int8 --target browser
+  hrkd bench runs/demo/bundles/int8 --host pi@raspberrypi.local --output pi.json
+  hrkd bench pack runs/demo/bundles/int8 --output runner.pyz       (for a device that cannot be reached)
+  hrkd bench tune runs/demo/bundles/int8 --save
+  hrkd bench compare old.json new.json --max-slowdown 3%
 """
+app = typer.Typer(cls=DefaultGroup, help="Measure bundles on this machine.", rich_markup_mode=None)
 
 
+@app.command("measure", epilog=EXAMPLES)
 def command(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles made by `hrkd export`.")],
     baselines: Annotated[
@@ -30,6 +42,61 @@ def command(
     max_texts: Annotated[
         int | None, typer.Option("--max-texts", metavar="N", help="Measure at most N texts, of all domains alike.")
     ] = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", metavar="N", help="Fresh processes of each model; a verdict needs 2.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", metavar="R", help="Also send R requests per second at random times (open loop)."),
+    ] = None,
+    minutes: Annotated[
+        int | None, typer.Option("--minutes", metavar="N", help="Also let each bundle work N minutes without a pause.")
+    ] = None,
+    target: Annotated[
+        str,
+        typer.Option("--target", metavar="PLACE", help="`here`, or in a `browser` (headless Chromium)."),
+    ] = "here",
+    browser: Annotated[
+        Path | None, typer.Option("--browser", metavar="FILE", help="Browser to use; found by name if left out.")
+    ] = None,
+    assets: Annotated[
+        Path | None,
+        typer.Option("--assets", metavar="FOLDER", help="node_modules with the page's libraries; npm's otherwise."),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", metavar="NAME", help="Measure under a small target's limits (docs/profiles.md)."),
+    ] = None,
+    profiles: Annotated[
+        Path | None, typer.Option("--profiles", metavar="FILE", help="YAML file with further profiles.")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="USER@DEVICE", help="Measure on this machine, over ssh.")
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", metavar="N", help="Port of its ssh server.")] = None,
+    identity: Annotated[Path | None, typer.Option("--identity", metavar="FILE", help="Key to log in with.")] = None,
+    python: Annotated[
+        str | None, typer.Option("--python", metavar="PATH", help="Python on the device, 3.11 or later.")
+    ] = None,
+    wheels: Annotated[
+        Path | None,
+        typer.Option("--wheels", metavar="FOLDER", help="Wheels for an environment there; removed afterwards."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="What the device is called; its processor.")
+    ] = None,
+    memory_limit: Annotated[
+        bool, typer.Option("--memory-limit", help="Find the smallest memory limit that each bundle passes.")
+    ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar="LIMITS", help="Limits to hold: p95=5ms,size=10MB,worst-domain-drop=1."),
+    ] = None,
+    drops_from: Annotated[
+        str | None, typer.Option("--drops-from", metavar="NAME", help="Model that drops are counted from; the teacher.")
+    ] = None,
+    junit: JUnit = None,
+    markdown: Markdown = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the document, e.g. bench.json.")
     ] = None,
@@ -48,15 +115,27 @@ def command(
     from hrkd_cli.output import Output
 
     require("`hrkd bench`", "edge", *(["report"] if report else []))
+    from hrkd_cli.judge import Judge
     from hrkd_cli.measure import measure
+    from hrkd_cli.measurement_files import Files
+    from hrkd_cli.places import PlaceOptions
     from hrkd_cli.recipes import bench_config
 
+    out = Output(as_json, quiet)
+    place = PlaceOptions(target, profile, profiles, browser, assets, host, port, identity, python, wheels, device)
     measure(
         bundles,
-        Output(as_json, quiet),
+        out,
         baselines=baselines or [],
-        config=bench_config(threads=threads, max_texts=max_texts),
-        document=output,
-        report=report,
-        overwrite=overwrite,
+        config=bench_config(threads=threads, max_texts=max_texts, rounds=rounds, rate=rate, minutes=minutes),
+        files=Files(output, report, junit, markdown, overwrite),
+        judge=Judge.of(budget, drops_from),
+        place=place.place(out),
+        memory_limit=memory_limit,
     )
+
+
+app.command("compare", epilog=compare.EXAMPLES)(compare.command)
+app.command("tune", epilog=tune.EXAMPLES)(tune.command)
+app.command("pack", epilog=pack.EXAMPLES)(pack.command)
+app.command("merge", epilog=merge.EXAMPLES)(merge.command)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hrkd_cli.options import Json, Overwrite
+from hrkd_cli.options import Json, Overwrite, Quiet
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Verify, pack, unpack and publish bundles.")
 
@@ -25,6 +25,7 @@ def verify(
     """
     from hrkd.bundle_card import summary_lines
     from hrkd.bundle_verify import verify_bundle
+    from hrkd.shape import to_json
     from hrkd_cli.output import Output
 
     verified = verify_bundle(bundle)
@@ -36,7 +37,7 @@ def verify(
         f"  hash: {manifest.bundle_hash}",
     ]
     facts = {"bundle": str(bundle), "bundle_hash": manifest.bundle_hash, "eval_texts": verified.texts}
-    Output(as_json).result({**facts, "manifest": manifest.model_dump(mode="json")}, "\n".join(lines))
+    Output(as_json).result({**facts, "manifest": to_json(manifest)}, "\n".join(lines))
 
 
 @app.command(epilog="\b\nExample:\n  hrkd bundle pack runs/demo/bundles/int8 --output student.zip")
@@ -114,3 +115,47 @@ def push(
         return
     address = push_bundle(bundle, manifest, repository, private=private)
     Output(as_json).result({**facts, "address": address}, address)
+
+
+@app.command(epilog="\b\nExample:\n  hrkd bundle web runs/demo/bundles/int8 --output page")
+def web(
+    bundle: Bundle,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to make.")],
+    without_texts: Annotated[
+        bool, typer.Option("--without-texts", help="Leave the evaluation texts out; the page cannot measure then.")
+    ] = False,
+    assets: Annotated[
+        Path | None,
+        typer.Option("--assets", metavar="FOLDER", help="A node_modules folder with the page's libraries; no network."),
+    ] = None,
+    npm_cache: Annotated[
+        Path | None, typer.Option("--npm-cache", metavar="FOLDER", help="Where fetched libraries are kept.")
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write a static page that runs a bundle in the browser.
+
+    Any web server can send it. The libraries come from npm once, checked against pinned hashes.
+    """
+    from hrkd_bench.web.site import write_site
+    from hrkd_cli.bench_progress import bench_progress
+    from hrkd_cli.extras import require
+    from hrkd_cli.output import Output
+
+    require("`hrkd bundle web`", "edge")
+    out = Output(as_json, quiet)
+    with bench_progress(out) as progress:
+        site = write_site(
+            bundle,
+            output,
+            assets=assets,
+            npm_cache=npm_cache,
+            with_texts=not without_texts,
+            replace=overwrite,
+            progress=progress,
+        )
+    if site.texts:
+        out.note(f"the page carries {site.texts} evaluation texts, which become public with it (--without-texts)")
+    out.result(site.facts, site.summary)

@@ -29,9 +29,10 @@ def command(
     from hrkd_cli.output import Output
 
     require("`hrkd report`", "edge", "report")
-    from hrkd_cli.measure import read_document, refuse_existing, write_report
+    from hrkd_cli.measure import write_report
+    from hrkd_cli.measurement_files import read_measurement, refuse_existing
 
-    document = read_document(source)
+    document = read_measurement(source)
     page = output or (source if source.is_dir() else source.parent) / "report.html"
     refuse_existing(page, overwrite=overwrite)
     write_report(document, page, source if source.is_dir() else source.parent)

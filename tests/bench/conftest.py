@@ -29,7 +29,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def measured(bundles: dict[str, Path]) -> dict[str, Any]:
     """The document of one measurement; do not change it."""
-    config = BenchConfig(rounds=2, warmup_texts=10, cold_starts=1)
+    config = BenchConfig(
+        rounds=2, warmup_texts=10, cold_starts=3, min_seconds=0, lengths=(6, 10, 64), rate=400, rate_seconds=0.5
+    )
     return bench([bundles["student"]], baselines=[bundles["teacher"]], config=config)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-import hrkd_bench.environment
+import hrkd_bench.machine
 from hrkd.bundle import open_bundle, read_eval
 from hrkd.errors import ArtifactError
 from hrkd.recipe import BenchConfig
@@ -116,12 +117,12 @@ def test_times_are_consistent(measured: dict[str, Any]) -> None:
     """Prevents nanoseconds called milliseconds, and parts longer than the whole."""
     for result in measured["results"]:
         latency = result["latency_ms"]
-        for part in ("tokenize", "run"):
+        for part in ("tokenize", "run", "post"):
             assert 0 < latency[part]["p50"] <= latency["end_to_end"]["p50"]
         assert sum(result["samples_ms"]) / 1000 < time.time() - psutil.Process().create_time()
-        assert latency["end_to_end"]["p95"] is not None
-        assert latency["end_to_end"]["p99"] is None
-        assert latency["end_to_end"]["n"] == len(result["samples_ms"]) == measured["texts"]["count"] == 150
+        assert latency["end_to_end"]["p99"] is not None
+        assert latency["end_to_end"]["n"] == 5 * 150 >= measured["config"]["min_samples"]
+        assert len(result["samples_ms"]) == measured["texts"]["count"] == 150
         parts = result["cold_start"]
         assert parts["import_ms"] + parts["load_ms"] + parts["first_ms"] < result["cold_start_ms"]
 
@@ -139,14 +140,128 @@ def test_the_comparison(measured: dict[str, Any]) -> None:
     assert comparison["retained_accuracy"] == pytest.approx(student["accuracy"]["average"])
     assert comparison["agreement"] < 1
     ratio = teacher["latency_ms"]["end_to_end"]["p50"] / student["latency_ms"]["end_to_end"]["p50"]
-    assert math.isclose(comparison["speedup_p50"]["value"], ratio, rel_tol=0.01)
+    assert math.isclose(comparison["speedup_p50"]["value"], ratio, rel_tol=0.1)
+    assert len(comparison["speedup_rounds"]) == measured["config"]["rounds"] == 2
+    low, high = sorted(comparison["speedup_rounds"])
+    assert low <= comparison["speedup_p50"]["value"] <= high
+    assert comparison["speedup_p50"]["low"] <= low
+    assert comparison["speedup_p50"]["high"] >= high
+    assert comparison["verdict"] in ("FASTER", "SLOWER", "NOT SIGNIFICANT")
+    assert comparison["smallest_difference"] == 0.03
+
+
+def test_every_answer_is_kept(measured: dict[str, Any]) -> None:
+    """Prevents a document from which nobody can compute another statistic, and parts that belong to other answers."""
+    for result in measured["results"]:
+        samples = result["samples"]
+        assert {len(column) for column in samples.values()} == {750}
+        assert sorted(samples["text"]) == sorted(list(range(150)) * 5)
+        assert set(samples["round"]) == {0, 1}
+        parts = zip(*(samples[f"{name}_ms"] for name in ("tokenize", "run", "post", "end_to_end")))
+        assert all(abs(sum(part[:3]) - part[3]) < 0.001 for part in parts)
+        own = [time for text, time in zip(samples["text"], samples["end_to_end_ms"]) if text == 7]
+        assert result["samples_ms"][7] == pytest.approx(statistics.median(own), abs=0.001)
+        assert len(result["cold_start"]["samples_ms"]) == 3
+
+
+def test_domains_of_the_comparison(measured: dict[str, Any], bundles: dict[str, Path]) -> None:
+    """Prevents a loss in one domain from hiding in the average, and a sign the wrong way round."""
+    teacher, student = measured["results"]
+    domains = measured["comparisons"][0]["domains"]
+    assert {domain["domain"] for domain in domains} == set(DOMAINS)
+    assert domains == sorted(domains, key=lambda domain: domain["difference"]["value"])
+    for domain in domains:
+        name = domain["domain"]
+        expected = student["accuracy"]["domains"][name] - teacher["accuracy"]["domains"][name]
+        difference = domain["difference"]
+        assert difference["value"] == pytest.approx(expected) == (domain["gained"] - domain["lost"]) / 50
+        assert difference["low"] < difference["value"] < difference["high"]
+        assert domain["gained"] == 0 < domain["lost"]
+        assert domain["p_value"] == pytest.approx(min(1.0, 2 * 0.5 ** domain["lost"]))
+    lost = sum(domain["lost"] for domain in domains)
+    assert measured["comparisons"][0]["p_value"] == pytest.approx(2 * 0.5**lost)
+    for result in (teacher, student):
+        accuracy = result["accuracy"]
+        assert accuracy["macro_f1"] == pytest.approx(sum(accuracy["domain_macro_f1"].values()) / 3)
+        assert 0 < accuracy["calibration_error"] < 1
+
+
+def test_fixed_lengths_are_cut_to_what_the_model_reads(measured: dict[str, Any]) -> None:
+    """Prevents a latency "at 64 tokens" of a model that reads 16."""
+    for result in measured["results"]:
+        assert [row["tokens"] for row in result["by_length"]] == [6, 10, 16]
+        assert all(0 < row["p50"]["low"] <= row["p50"]["value"] <= row["p50"]["high"] for row in result["by_length"])
+        assert all(row["n"] == 2 * 16 for row in result["by_length"])
+        assert result["length_fit"]["overhead_ms"]["value"] < result["by_length"][0]["p50"]["value"] * 2
+
+
+def test_the_open_loop_is_kept_apart(measured: dict[str, Any]) -> None:
+    """Prevents waiting times from being mixed into the latencies of one user."""
+    for result in measured["results"]:
+        loop = result["open_loop"]
+        assert loop["offered_per_s"] == 400
+        assert loop["latency_ms"]["n"] == loop["service_ms"]["n"] == 200 - loop["unanswered"]
+        assert loop["latency_ms"]["mean"] >= loop["service_ms"]["mean"]
+        assert result["latency_ms"]["end_to_end"]["n"] == 750
+
+
+def test_few_texts_are_repeated_and_count_once_for_accuracy(bundles: dict[str, Path]) -> None:
+    """Prevents a p90 of six answers, and an accuracy in which some texts count more than others."""
+    config = BenchConfig(
+        rounds=3, warmup_texts=2, max_texts=6, min_samples=100, min_seconds=0, lengths=(), cold_starts=1
+    )
+    [result] = bench([bundles["student"]], config=config)["results"]
+    assert result["latency_ms"]["end_to_end"]["n"] == 17 * 6
+    assert result["latency_ms"]["end_to_end"]["p90"] is not None
+    assert result["latency_ms"]["end_to_end"]["p95"] is None
+    assert len(result["samples_ms"]) == 6
+    assert all(round(2 * value) == 2 * value for value in result["accuracy"]["domains"].values())
+
+
+def test_a_short_measurement_is_repeated_until_its_seconds_are_full(bundles: dict[str, Path]) -> None:
+    """Prevents a fast model from being judged by a few milliseconds of work."""
+    config = BenchConfig(
+        rounds=2, warmup_texts=5, max_texts=6, min_samples=1, min_seconds=0.1, lengths=(), cold_starts=1
+    )
+    [result] = bench([bundles["student"]], config=config)["results"]
+    assert result["latency_ms"]["end_to_end"]["n"] % 6 == 0
+    assert sum(result["samples"]["end_to_end_ms"]) > 50
+    assert result["by_length"] == []
+
+
+def test_one_round_is_no_verdict(bundles: dict[str, Path]) -> None:
+    """Prevents FASTER from being said of one pair of processes, whose memory may just lie luckily."""
+    config = BenchConfig(
+        rounds=1, warmup_texts=2, max_texts=30, min_samples=1, min_seconds=0, lengths=(), cold_starts=1
+    )
+    [comparison] = bench([bundles["student"]], baselines=[bundles["teacher"]], config=config)["comparisons"]
+    assert comparison["verdict"] is None
+    assert comparison["speedup_p50"]["low"] <= comparison["speedup_p50"]["value"] <= comparison["speedup_p50"]["high"]
+
+
+def test_documents_of_the_first_version_are_read() -> None:
+    """Prevents a committed measurement from becoming unreadable because keys were added."""
+    value = json.loads((Path(__file__).parents[2] / "benchmarks" / "results" / "demo.json").read_text("utf-8"))
+    for result in value["results"]:
+        for key in ("samples", "by_length", "length_fit", "open_loop", "sustained", "agreement_with_fp32"):
+            result.pop(key, None)
+        result["latency_ms"].pop("post", None)
+    for comparison in value["comparisons"]:
+        for key in ("verdict", "domains", "speedup_rounds", "p_value", "smallest_difference"):
+            comparison.pop(key, None)
+    parsed = read_document(value)
+    assert parsed.comparisons[0].verdict is None
+    assert parsed.results[0].by_length == ()
+    assert parsed.results[0].latency_ms.post is None
 
 
 def test_fewer_texts_and_more_threads_than_granted(bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents an oversubscribed run from looking like any other, and `max_texts` from being forgotten."""
-    monkeypatch.setattr(hrkd_bench.environment, "available_cpus", lambda: 1)
+    monkeypatch.setattr(hrkd_bench.machine, "available_cpus", lambda: 1)
     seen: list[tuple[str, int, int]] = []
-    config = BenchConfig(rounds=4, warmup_texts=2, cold_starts=1, max_texts=6, threads=2)
+    config = BenchConfig(
+        rounds=4, warmup_texts=2, cold_starts=1, max_texts=6, threads=2, min_samples=1, min_seconds=0, lengths=()
+    )
     document = bench([bundles["student"]], config=config, progress=lambda *step: seen.append(step))
     [result] = document["results"]
     assert document["texts"]["domains"] == {"books": 2, "films": 2, "phones": 2}
@@ -191,7 +306,8 @@ modules = [module.name for module in pkgutil.walk_packages(hrkd_bench.__path__, 
 for name in modules:
     importlib.import_module(name)
 from hrkd_bench.bench import bench
-document = bench([Path(sys.argv[1])], config=BenchConfig(rounds=1, warmup_texts=2, cold_starts=1, max_texts=6))
+config = BenchConfig(rounds=1, warmup_texts=2, max_texts=6, min_seconds=0, lengths=())
+document = bench([Path(sys.argv[1])], config=config)
 print(json.dumps([len(modules), document["results"][0]["name"]]))
 """
     # Python imports sitecustomize in every child as well, so they are without these libraries too.

@@ -44,7 +44,11 @@ class Tags(HTMLParser):
 def rename(document: dict[str, Any], name: str) -> dict[str, Any]:
     """Give a subject, a domain, the command and an environment field a hostile name."""
     student = document["results"][1]
-    document["comparisons"][0]["subject"] = student["name"] = name
+    for comparison in (*document["comparisons"], *document["chain"]):
+        comparison["subject"] = name
+        for row in comparison["domains"]:
+            row["domain"] = name if row["domain"] == "books" else row["domain"]
+    student["name"] = name
     for result in document["results"]:
         for table in (result["accuracy"]["domains"], result["accuracy"]["domain_intervals"]):
             table[name] = table.pop("books")
@@ -74,7 +78,7 @@ def test_report_is_self_contained(document: dict[str, Any], tmp_path: Path) -> N
     page = render(document, tmp_path, title="My run", recipe="name: demo\n", training_curve=curve)
     parsed = Tags(page)
     assert {"script", "link", "img", "iframe"}.isdisjoint(parsed.tags)
-    assert parsed.tags.count("svg") == 4
+    assert parsed.tags.count("svg") == 5
     assert parsed.addresses
     assert all(address.startswith("#") for address in parsed.addresses)
     assert {address[1:] for address in parsed.addresses} <= set(parsed.ids)
@@ -165,22 +169,39 @@ def test_comparison_in_words(document: dict[str, Any]) -> None:
         "speedup_p50": {"value": 9.8, "low": 9.5, "high": 10.1},
         "accuracy_difference": {"value": -0.033, "low": -0.041, "high": -0.025},
         "retained_accuracy": 0.964,
+        "verdict": "FASTER",
     }
     assert comparison_lines(document) == [
         "small (onnxruntime, int8) against big (onnxruntime, fp32): 5.2x smaller, 9.8x faster (9.5 to 10.1) at p50, "
         "keeps 96.4 % of the teacher's average accuracy (-3.3 points, 95 % interval -4.1 to -2.5)"
     ]
     comparison |= {"size_ratio": 0.5, "speedup_p50": {"value": 0.5, "low": 0.4, "high": 0.8}, "retained_accuracy": None}
+    comparison["verdict"] = "SLOWER"
     document["results"][0]["role"] = "student"
     [line] = comparison_lines(document)
     assert "2.0x larger, 2.0x slower (1.2 to 2.5) at p50, average accuracy -3.3 points" in line
     comparison |= {"size_ratio": 1.01, "speedup_p50": {"value": 0.99, "low": 0.9, "high": 1.1}}
-    assert "the same size, equally fast (0.90 to 1.10x)" in comparison_lines(document)[0]
+    comparison["verdict"] = "NOT SIGNIFICANT"
+    assert "the same size, no significant difference in speed (0.90 to 1.10x)" in comparison_lines(document)[0]
+
+
+def test_a_comparison_of_a_stranger_is_refused(document: dict[str, Any]) -> None:
+    """Prevents a traceback while the report of a document is drawn that somebody cut by hand."""
+    document["results"] = document["results"][:1]
+    with pytest.raises(ArtifactError, match="compares `small`, which it does not hold"):
+        read_document(document)
+
+
+def test_a_small_certain_gain_is_told_with_two_decimals(document: dict[str, Any]) -> None:
+    """Prevents "1.0x faster (1.0 to 1.1)", which says nothing."""
+    gain = {"speedup_p50": {"value": 1.06, "low": 1.04, "high": 1.08}, "verdict": "FASTER"}
+    document["comparisons"][0] |= gain
+    assert "1.06x faster (1.04 to 1.08) at p50" in comparison_lines(document)[0]
 
 
 def test_headline_without_a_baseline(document: dict[str, Any], tmp_path: Path) -> None:
     """Prevents a report that cannot be made for a single bundle."""
-    document |= {"comparisons": [], "results": document["results"][:1]}
+    document |= {"comparisons": [], "chain": [], "results": document["results"][:1]}
     assert headline(read_document(document)).startswith("big (onnxruntime, fp32): 0.4 MB, ")
     assert "In words" not in render(document, tmp_path)
 
@@ -209,9 +230,9 @@ def test_sizes_and_points() -> None:
 def test_left_out_percentiles_are_explained() -> None:
     """Prevents an "n/a" that looks like a failure."""
     few = Percentiles(p50=1, p90=1, p95=None, p99=None, mean=1, max=1, n=100)
-    assert missing_percentiles(few) == "p95 and p99 need at least 130 and 662 texts, here are 100"
+    assert missing_percentiles(few) == "p95 and p99 need at least 130 and 662 answers, here are 100"
     some = few.model_copy(update={"p95": 1.0})
-    assert missing_percentiles(some) == "p99 needs at least 662 texts, here are 100"
+    assert missing_percentiles(some) == "p99 needs at least 662 answers, here are 100"
     assert missing_percentiles(some.model_copy(update={"p99": 1.0})) == ""
 
 

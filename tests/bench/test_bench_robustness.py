@@ -18,17 +18,18 @@ from hrkd.artifact import read_json, write_json
 from hrkd.bundle import EVAL, MANIFEST, describe_files, open_bundle, read_eval
 from hrkd.errors import BenchError
 from hrkd.recipe import BenchConfig
+from hrkd.shape import to_json
+from hrkd.significance import wilson_interval
 from hrkd_bench import process
 from hrkd_bench.bench import bench
 from hrkd_bench.document import BenchDocument, read_document
 from hrkd_bench.examples import choose, read_examples
 from hrkd_bench.figures import accuracy_figure
 from hrkd_bench.process import WorkerProcess
-from hrkd_bench.results import wilson_interval
 from hrkd_bench.subjects import subject_of
 from tiny_bundle import LABELS, VOCABULARY, head_biases, make_bundle, token_weights
 
-QUICK = BenchConfig(rounds=2, warmup_texts=2, cold_starts=1)
+QUICK = BenchConfig(rounds=2, warmup_texts=2, cold_starts=1, min_samples=1, min_seconds=0, lengths=())
 NOISE = 0.7
 
 
@@ -96,7 +97,7 @@ def test_evaluation_lines_without_the_optional_key_are_measured(bundle: Path) ->
     rows = [json.loads(line) for line in (bundle / EVAL).read_text(encoding="utf-8").splitlines()]
     assert all(row.pop("text_pair") is None for row in rows)
     (bundle / EVAL).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    files = {name: file.model_dump() for name, file in describe_files(bundle).items()}
+    files = {name: to_json(file) for name, file in describe_files(bundle).items()}
     write_json(bundle / MANIFEST, read_json(bundle / MANIFEST) | {"files": files})
     document = bench([bundle], config=QUICK.model_copy(update={"max_texts": 4}))
     assert document["texts"]["count"] == 4

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hrkd.significance import wilson_interval
 from hrkd_bench.document import Percentiles
 from hrkd_bench.latency import FEWEST_SAMPLES, percentiles, speedup_interval
-from hrkd_bench.results import wilson_interval
 from hrkd_bench.words import missing_percentiles
 
 
@@ -26,9 +26,9 @@ def test_fewest_samples_follow_the_early_stopping_rule(name: str) -> None:
     ("count", "sentence"),
     [
         (700, ""),
-        (300, "p99 needs at least 662 texts, here are 300"),
-        (100, "p95 and p99 need at least 130 and 662 texts, here are 100"),
-        (40, "p90, p95 and p99 need at least 64, 130 and 662 texts, here are 40"),
+        (300, "p99 needs at least 662 answers, here are 300"),
+        (100, "p95 and p99 need at least 130 and 662 answers, here are 100"),
+        (40, "p90, p95 and p99 need at least 64, 130 and 662 answers, here are 40"),
     ],
 )
 def test_missing_percentiles_say_what_they_need(count: int, sentence: str) -> None:

@@ -72,8 +72,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 def test_the_section_has_both_figures_with_captions(document: dict[str, Any], tmp_path: Path) -> None:
     """Prevents a picture without a word on what it shows, and ids that two figures share."""
     page = render(document, tmp_path, graph=graph_of())
-    assert page.count("<svg") == 5
-    assert page.count("<figcaption") == 2
+    assert page.count("<svg") == 6
+    assert page.count("<figcaption") == 3
     for text in (HEADING, "Domain ratios over training", "Compare-aggregate weights", "trained on held-out batches"):
         assert text in page
     ids = re.findall(r'\bid="([^"]+)"', page)
@@ -86,7 +86,7 @@ def test_fixed_ratios_take_one_sentence(document: dict[str, Any], tmp_path: Path
     """Prevents a page of flat lines, or `uniform` taken at its word where the ratios are not."""
     page = render(document, tmp_path, graph=graph_of("uniform"))
     assert "fixed at 1/K = 0.333, at every level and in every step" in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     value = graph_value("uniform")
     value["domain_ratios"][5][1] = [0.4, 0.3, 0.3]
     assert not is_fixed(read_graph(value))
@@ -170,7 +170,7 @@ def test_equal_or_absent_weights_are_said_not_drawn(document: dict[str, Any], tm
     value = graph_value()
     page = render(document, tmp_path, graph=read_graph(value | {"hierarchical_ratios": []}))
     assert "without the hierarchy there are no compare-aggregate weights" in page
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5
     equal = [[[round(1 / (level + 1), 6)] * (level + 1)] * 3 for level in (1, 2)]
     graph = read_graph(value | {"hierarchical_ratios": equal})
     assert not has_weights(graph)
@@ -261,6 +261,6 @@ def test_a_damaged_file_costs_the_section_not_the_report(document: dict[str, Any
     """Prevents an hour's measurement from ending without a page because of one bad file beside it."""
     page = render(document, tmp_path, graph_problem="`graph.json` is damaged: <b>")
     assert "Note: not shown, `graph.json` is damaged: &lt;b&gt;." in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     with pytest.raises(BenchError, match="not a GraphDocument"):
         render(document, tmp_path, graph=json.loads("{}"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hrkd.significance import wilson_interval
 from hrkd_bench.latency import percentiles, speedup_interval
-from hrkd_bench.results import wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import hrkd_bench.runtime
 from hrkd.artifact import read_json, write_json
 from hrkd.bundle import SCHEMA_VERSION, describe_files, open_bundle, read_eval
 from hrkd.errors import ArtifactError, BenchError, DataError, MissingExtraError
+from hrkd.shape import to_json
 from hrkd_bench.runtime import Classifier
 from tiny_bundle import LABELS, VOCABULARY, head_biases, make_bundle, token_weights
 
@@ -146,7 +147,7 @@ def test_a_newer_schema_is_refused(bundle: Path) -> None:
 def test_a_broken_file_with_the_right_hash_is_refused(bundle: Path, name: str, words: str) -> None:
     """Prevents a traceback when the export itself wrote nonsense."""
     (bundle / name).write_bytes(b"nonsense")
-    files = {key: file.model_dump() for key, file in describe_files(bundle).items()}
+    files = {key: to_json(file) for key, file in describe_files(bundle).items()}
     write_json(bundle / "manifest.json", read_json(bundle / "manifest.json") | {"files": files})
     with pytest.raises(ArtifactError, match=words):
         Classifier.load(bundle)

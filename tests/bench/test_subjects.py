@@ -14,6 +14,7 @@ from hrkd.artifact import write_json
 from hrkd.bundle import EVAL, write_eval
 from hrkd.errors import ArtifactError, BenchError, MissingExtraError
 from hrkd.recipe import BenchConfig
+from hrkd.shape import to_json
 from hrkd_bench import engines
 from hrkd_bench.bench import bench
 from hrkd_bench.examples import choose, read_examples
@@ -149,7 +150,7 @@ def test_evaluation_texts(tmp_path: Path) -> None:
 )
 def test_damaged_evaluation_texts(tmp_path: Path, change: dict[str, object] | None, words: str) -> None:
     """Prevents an accuracy that silently leaves out lines."""
-    row = make_examples(DOMAINS, 1)[0].model_dump(mode="json")
+    row = to_json(make_examples(DOMAINS, 1)[0])
     text = "" if change is None else json.dumps(row | change) + "\n"
     (tmp_path / EVAL).write_text(text, encoding="utf-8")
     with pytest.raises(ArtifactError, match=words):

@@ -15,7 +15,7 @@ from hrkd.errors import ArtifactError, BenchError
 from hrkd.recipe import BenchConfig
 from hrkd_bench.bench import bench
 from hrkd_bench.engines import ENGINES, Engine
-from hrkd_bench.process import WorkerProcess, _environment
+from hrkd_bench.process import WorkerProcess, worker_environment
 from hrkd_bench.subjects import Subject, subject_of
 from tiny_bundle import make_bundle, make_examples
 
@@ -50,8 +50,9 @@ def test_answers_of_a_real_bundle(bundle: Path) -> None:
     assert loaded["label_names"] == ["neg", "pos"]
     assert loaded["import_s"] + loaded["load_s"] + loaded["first_s"] < loaded["cold_start_s"] < 60
     assert answer["logits"][0] == answer["logits"][2] != answer["logits"][1]
-    for tokenize, run, end_to_end in zip(answer["tokenize_ns"], answer["run_ns"], answer["end_to_end_ns"]):
-        assert 0 < tokenize + run < end_to_end
+    for parts in zip(answer["tokenize_ns"], answer["run_ns"], answer["post_ns"], answer["end_to_end_ns"]):
+        assert min(parts) > 0
+        assert sum(parts[:3]) == parts[3]
     assert all(tokens >= 3 for tokens in answer["tokens"])
     assert 10**7 < memory < 10**9
     assert throughput["texts"] == 40
@@ -115,7 +116,7 @@ def test_ctrl_c_goes_to_the_parent_alone(bundle: Path) -> None:
 def test_the_child_runs_the_parents_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents a checkout from measuring with an older installed version of itself, and a lost PYTHONPATH."""
     monkeypatch.setenv("PYTHONPATH", "mine")
-    roots = _environment(1)["PYTHONPATH"].split(os.pathsep)
+    roots = worker_environment(1)["PYTHONPATH"].split(os.pathsep)
     assert roots[-1] == "mine"
     assert {Path(hrkd.__file__).parents[1], Path(hrkd_bench.__file__).parents[1]} == set(map(Path, roots[:-1]))
 
@@ -136,7 +137,7 @@ def test_nonsense_is_not_measured(
     """Prevents an accuracy computed from NaN, or with two labels exchanged."""
     use(monkeypatch, name)
     with pytest.raises(BenchError, match=words):
-        bench([bundle], config=BenchConfig(rounds=1, warmup_texts=2, cold_starts=1))
+        bench([bundle], config=BenchConfig(rounds=1, warmup_texts=2, min_samples=1, min_seconds=0, lengths=()))
 
 
 def test_a_bundle_changed_after_the_check_is_refused_by_the_child(bundle: Path) -> None:

@@ -50,8 +50,8 @@ def test_user_errors_become_a_message_and_a_hint(kind, monkeypatch, hrkd) -> Non
 
 def test_exit_codes_are_the_documented_ones() -> None:
     """Prevents a changed number that scripts rely on."""
-    assert len(HRKD_ERRORS) == 8
-    assert {kind.exit_code for kind in HRKD_ERRORS} == {2, 130}
+    assert {kind.exit_code for kind in HRKD_ERRORS} == {2, 3, 130}
+    assert errors.BudgetMissed.exit_code == 3
     assert errors.Interrupted.exit_code == 130
 
 

@@ -88,7 +88,7 @@ def test_a_run_can_choose_too(student: Path, targets: Path, capsys) -> None:
     options = [part for key, value in settings.items() for part in ("--set", f"export.{key}={value}")]
     assert main(["run", str(folder / "tiny.yaml"), "--runs-dir", str(folder / "runs"), *options, "--quiet"]) == 0
     document = json.loads((student.parent / "bench.json").read_text(encoding="utf-8"))
-    assert [row["role"] for row in document["results"]] == ["teacher", "teacher", "student"]
+    assert [row["role"] for row in document["results"]] == ["teacher"] * 2 + ["student"] * 3
 
 
 def test_what_needs_texts_says_so_without_a_recipe(student: Path, tmp_path: Path, capsys) -> None:

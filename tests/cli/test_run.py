@@ -44,8 +44,12 @@ def test_run_leaves_everything_behind(run_folder: Path) -> None:
     assert [(row["role"], row["engine"], row["precision"]) for row in document["results"]] == [
         ("teacher", "pytorch", "fp32"),
         ("teacher", "onnxruntime", "fp32"),
+        ("student", "pytorch", "fp32"),
+        ("student", "onnxruntime", "fp32"),
         ("student", "onnxruntime", "int8"),
     ]
+    steps = [(step["baseline"], step["subject"]) for step in document["chain"]]
+    assert steps[-2:] == [("student", "student-fp32"), ("student-fp32", "student-int8")]
     assert all(set(row) >= RESULT_KEYS for row in document["results"])
 
 
@@ -55,7 +59,7 @@ def test_a_second_run_keeps_every_stage(recipe: Path, run_folder: Path, hrkd) ->
     result = hrkd("run", recipe, "--runs-dir", run_folder.parent, "--json")
     assert result.code == 0, result.err
     assert result.document == json.loads((run_folder / "bench.json").read_text(encoding="utf-8"))
-    assert result.err.count("kept, its inputs are unchanged") == 5
+    assert result.err.count("kept, its inputs are unchanged") == 6
     after = hash_files(run_folder)
     assert {name for name in before if before[name] != after.get(name)} <= {"report.html"}
 
@@ -127,11 +131,11 @@ def test_bench_adds_the_teacher_in_onnx(run_folder: Path, tmp_path: Path, monkey
     document = json.loads((run_folder / "bench.json").read_text(encoding="utf-8"))
     asked = {}
 
-    def measured_before(subjects, **options):
-        asked.update(options, subjects=subjects)
+    def measured_before(bundles, baselines, config, progress):
+        asked.update(subjects=bundles, baselines=baselines, config=config)
         return document
 
-    monkeypatch.setattr("hrkd_cli.measure.bench", measured_before)
+    monkeypatch.setattr("hrkd_cli.places.here", measured_before)
     output, report = tmp_path / "bench.json", tmp_path / "report.html"
     files = ("--output", output, "--report", report, "--max-texts", "6", "--threads", "2", "--json")
     result = hrkd("bench", run_folder / "bundles" / "int8", "--baseline", run_folder / "teacher", *files)

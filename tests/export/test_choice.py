@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ def candidate(tmp_path: Path):
     def build(name: str, latency_ms: float, *validation: float, megabytes: float = 1.0) -> Candidate:
         manifest = make_bundle(tmp_path / name)
         model = manifest.files["model.onnx"]
-        sized = manifest.files | {"model.onnx": model.model_copy(update={"size_bytes": int(megabytes * 1e6)})}
+        sized = manifest.files | {"model.onnx": replace(model, size_bytes=int(megabytes * 1e6))}
         accuracies = {f"domain{number}": value for number, value in enumerate(validation)}
-        manifest = manifest.model_copy(update={"files": sized, "validation": accuracies})
+        manifest = replace(manifest, files=sized, validation=accuracies)
         return Candidate(name, manifest, latency_ms)
 
     return build

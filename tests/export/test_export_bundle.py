@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from hrkd.artifact import STAGE_RECORD, finish_stage
-from hrkd.bundle import CARD, EVAL, MANIFEST, MODEL, EvalExample, open_bundle, read_eval
+from hrkd.bundle import CARD, EVAL, MANIFEST, MODEL, EncoderShape, EvalExample, open_bundle, read_eval
 from hrkd.errors import ArtifactError, CheckpointError, ExportError, HrkdError, MissingExtraError
 from hrkd.models import load_classifier, load_tokenizer
 from hrkd.recipe import ExportConfig, QuantizationBackend
@@ -53,6 +53,7 @@ def test_bundle_opens_and_says_what_it_is(bundles: dict[str, Path], precision: s
     assert manifest.session["allow_spinning"] is False
     assert "intra_op_num_threads" not in manifest.session
     assert (manifest.graph.quantized_bytes > 0) == (precision == "int8")
+    assert manifest.encoder == EncoderShape(layers=2, hidden_size=32, attention_heads=4, intermediate_size=64)
     assert len(read_eval(folder, manifest)) == 60
 
 

@@ -133,9 +133,10 @@ def _read_json_lines(path: Path) -> Table:
         if line.strip():
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:  # no JSON, a number of 5000 digits, or nested too deep
                 raise DataError(
-                    f"`{path}`, line {number}: {error.msg}", hint="each line must be one complete JSON object"
+                    f"`{path}`, line {number}: {getattr(error, 'msg', error)}",
+                    hint="each line must be one complete JSON object",
                 ) from error
             if not isinstance(row, dict):
                 raise DataError(f"`{path}`, line {number}: {type(row).__name__} instead of a JSON object")
@@ -153,7 +154,7 @@ def _read_parquet(path: Path) -> Table:
         raise MissingExtraError("reading Parquet", "train") from error
     try:
         columns = pyarrow.parquet.read_table(path).to_pydict()
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
         raise DataError(f"`{path}` cannot be read as Parquet: {error}", hint="write the file again") from error
     size = max((len(values) for values in columns.values()), default=0)
     return Table(f"`{path}`", columns, range(1, size + 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,29 +41,28 @@ HOSTILE = (
 def manifest(tmp_path: Path) -> Manifest:
     make_bundle(tmp_path / "bundle", name="student-int8", precision="int8")
     bare = open_bundle(tmp_path / "bundle")
-    return bare.model_copy(
-        update={
-            "quantization": "int8-static-qdq",
-            "target": "avx512_vnni",
-            "reference": ReferenceMetrics(
-                average=0.9123, worst=0.8, domains={"books": 0.8, "films": 0.95}, agreement_with_teacher=0.97
-            ),
-            "flips": Flips(from_fp32=0.0234, from_teacher=0.041, domains={"books": 0.01, "films": 0.0368}),
-            "invariance": Invariance(
-                texts=77, padded_flips=0.013, batched_flips=0.026, largest_change=0.4321, advice="One at a time."
-            ),
-            "guard": Guard(
-                limit_points=1.0,
-                drops={"books": Drop(points=0.52, low=-0.31, high=1.25)},
-                kept_in_float=("/layer.1/MatMul",),
-            ),
-            "vocabulary": Vocabulary(
-                pieces_before=30522, pieces=7000, unknown_rate_before={"books": 0.0011}, unknown_rate={"books": 0.0234}
-            ),
-            "fusions": {"Attention": 3},
-            "versions": {"onnxruntime": "1.32.0"},
-            "recipe_hash": "ab" * 32,
-        }
+    return replace(
+        bare,
+        quantization="int8-static-qdq",
+        target="avx512_vnni",
+        reference=ReferenceMetrics(
+            average=0.9123, worst=0.8, domains={"books": 0.8, "films": 0.95}, agreement_with_teacher=0.97
+        ),
+        flips=Flips(from_fp32=0.0234, from_teacher=0.041, domains={"books": 0.01, "films": 0.0368}),
+        invariance=Invariance(
+            texts=77, padded_flips=0.013, batched_flips=0.026, largest_change=0.4321, advice="One at a time."
+        ),
+        guard=Guard(
+            limit_points=1.0,
+            drops={"books": Drop(points=0.52, low=-0.31, high=1.25)},
+            kept_in_float=("/layer.1/MatMul",),
+        ),
+        vocabulary=Vocabulary(
+            pieces_before=30522, pieces=7000, unknown_rate_before={"books": 0.0011}, unknown_rate={"books": 0.0234}
+        ),
+        fusions={"Attention": 3},
+        versions={"onnxruntime": "1.32.0"},
+        recipe_hash="ab" * 32,
     )
 
 
@@ -124,8 +124,8 @@ def test_the_card_in_a_bundle_is_the_one_of_its_manifest(tmp_path: Path) -> None
 @pytest.mark.parametrize("text", HOSTILE)
 def test_names_cannot_change_the_card(text: str, manifest: Manifest) -> None:
     """Prevents a domain called `| 100 % |` from adding a column, and a label from adding a link or a script."""
-    plain = render_card(manifest.model_copy(update=everywhere("日")))
-    card = render_card(manifest.model_copy(update=everywhere(text)))
+    plain = render_card(replace(manifest, **everywhere("日")))
+    card = render_card(replace(manifest, **everywhere(text)))
     assert [line[:2] for line in card.splitlines()] == [line[:2] for line in plain.splitlines()]
     assert front_matter(card) == front_matter(plain)
     assert [cells(line) for line in card.splitlines()] == [cells(line) for line in plain.splitlines()]
@@ -202,7 +202,7 @@ def test_tables_have_a_rule() -> None:
 def test_many_nodes_are_counted_not_listed(nodes: int, more: bool, manifest: Manifest) -> None:
     """Prevents a page of node names, and a short list that looks complete."""
     guard = Guard(limit_points=1.0, drops={}, kept_in_float=tuple(f"node{number}" for number in range(nodes)))
-    card = render_card(manifest.model_copy(update={"guard": guard}))
+    card = render_card(replace(manifest, guard=guard))
     assert (" and 3 more" in card) is more
     assert ("node22" in card) is False
 
@@ -219,7 +219,7 @@ def test_many_nodes_are_counted_not_listed(nodes: int, more: bool, manifest: Man
 )
 def test_the_examples_fit_the_bundle(update: dict[str, Any], words: list[str], manifest: Manifest) -> None:
     """Prevents an example that fails when it is copied, or that runs a domain's name as code."""
-    card = render_card(manifest.model_copy(update=update))
+    card = render_card(replace(manifest, **update))
     for word in words:
         assert word in card
 
@@ -235,6 +235,6 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
 
 def test_a_terminal_is_not_told_to_do_anything(manifest: Manifest) -> None:
     """Prevents `hrkd bundle verify` of a foreign bundle from moving the cursor over its own warnings."""
-    lines = summary_lines(manifest.model_copy(update=everywhere("\x1b[2J\n")))
+    lines = summary_lines(replace(manifest, **everywhere("\x1b[2J\n")))
     assert all(line.isprintable() for line in lines)
     assert any("int8" in line for line in summary_lines(manifest))

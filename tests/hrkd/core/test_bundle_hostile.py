@@ -20,6 +20,7 @@ import pytest
 
 from hrkd.bundle import CARD, EVAL, MANIFEST, MODEL, SCHEMA_VERSION, describe_files
 from hrkd.bundle_archive import pack_bundle
+from hrkd.shape import to_json
 from hrkd_cli.main import main
 from tiny_bundle import make_bundle
 
@@ -41,7 +42,7 @@ def edit_manifest(folder: Path, **changes: Any) -> None:
 
 def relist(folder: Path, **more: dict[str, Any]) -> None:
     """Let the manifest agree with the files, as an attacker would."""
-    files = {name: file.model_dump() for name, file in describe_files(folder).items()}
+    files = {name: to_json(file) for name, file in describe_files(folder).items()}
     edit_manifest(folder, files={**files, **more})
 
 

@@ -1,0 +1,149 @@
+"""The measurement on a device: the packed plan in, one JSON out. Started by a packed runner, never by hand.
+
+The protocol is that of a measurement on this machine, :func:`hrkd_bench.measure.measure`. An emulator is asked for its
+answers only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from hrkd.artifact import read_json, sha256_file, write_text
+from hrkd.errors import HrkdError
+from hrkd.shape import from_json, to_json
+from hrkd_bench.device.channel import Channel, watch_connection
+from hrkd_bench.device.emulation import find_emulation
+from hrkd_bench.device.plan import BUNDLES, PLAN, Plan
+from hrkd_bench.device.result import Answers, DeviceResult
+from hrkd_bench.device.wire import session_to_json
+from hrkd_bench.examples import EvaluationTexts, Ids, choose, read_examples
+from hrkd_bench.machine import read_machine
+from hrkd_bench.measure import SEED, Progress, measure
+from hrkd_bench.process import WorkerProcess
+from hrkd_bench.rounds import run
+from hrkd_bench.subjects import Subject, subject_of
+
+if TYPE_CHECKING:
+    from hrkd.recipe import BenchConfig
+
+_TOLD = "the person who started it"
+_TEXTS_PER_REQUEST = 20
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+
+
+def measure_plan(root: Path, progress: Progress, *, emulated: bool = False) -> DeviceResult:
+    """Measure the bundles of an unpacked runner.
+
+    Args:
+        root: Where it was unpacked.
+        progress: Told about it.
+        emulated: Whether somebody says that this is an emulator; one that can be recognised is anyway.
+
+    Raises:
+        BenchError: A measurement failed.
+        ArtifactError: A bundle is damaged.
+    """
+    plan = from_json(Plan, read_json(root / PLAN))
+    files = {name: sha256_file(root / name) for name in plan.files}
+    subjects = [replace(subject_of(root / BUNDLES / str(number)), name=name) for number, name in enumerate(plan.names)]
+    first = subjects[plan.num_baselines]
+    texts = read_examples(first.path, first.label_names, first.domain_names)
+    # The settings were checked where the plan was made; pydantic, which holds their type, is not installed here.
+    config = cast("BenchConfig", SimpleNamespace(**plan.settings))
+    positions = choose(texts, config.max_texts, SEED)
+    emulation = find_emulation() or (f"said {_TOLD}" if emulated else None)
+    environment = read_machine() | ({"cpu": f"emulated: {emulation}", "cpu_features": []} if emulation else {})
+    answers, session = None, None
+    if emulation is None:
+        measured = measure(subjects, texts, positions, config, progress, num_baselines=plan.num_baselines)
+        session = session_to_json(measured)
+    else:
+        answers = [answer(subject, texts, positions, config.threads, progress) for subject in subjects]
+    return DeviceResult(
+        plan=plan, files=files, environment=environment, emulation=emulation, answers=answers, session=session
+    )
+
+
+def answer(subject: Subject, texts: EvaluationTexts, positions: Ids, threads: int, progress: Progress) -> Answers:
+    """Return one bundle's answers to the texts at ``positions``, and no times."""
+    logits: list[list[float]] = []
+    tokens: list[int] = []
+    with WorkerProcess(subject, threads) as worker:
+        worker.load(texts.examples[0])
+        worker.ask("open", examples=str(texts.path.resolve()))
+        for start in range(0, len(positions), _TEXTS_PER_REQUEST):
+            progress(f"answering ({subject.name})", start, len(positions))
+            answered = run(worker, positions[start : start + _TEXTS_PER_REQUEST])
+            logits += answered["logits"]
+            tokens += answered["tokens"]
+    return Answers(logits=logits, tokens=tokens)
+
+
+def main() -> int:
+    """Measure, hand the result over, and leave nothing behind."""
+    parser = argparse.ArgumentParser(prog="hrkd-runner")
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--stream", action="store_true")
+    parser.add_argument("--emulated", action="store_true")
+    parser.add_argument("--remove", type=Path, required=True)
+    given = parser.parse_args()
+    for number in _ENDINGS:
+        signal.signal(number, _stop)
+    with Channel(given.stream) as channel:
+        try:
+            if given.stream:
+                watch_connection()
+            result = measure_plan(given.root, channel.progress, emulated=given.emulated)
+            _hand_over(to_json(result), given.output, channel)
+        except HrkdError as error:
+            channel.error(error.message, error.hint)
+            return 2
+        except OSError as error:
+            channel.error(f"the device says: {error}", "a full disk, or a file that may not be read or written")
+            return 2
+        except KeyboardInterrupt:
+            return 130
+        finally:
+            _remove(given.remove)
+    return 0
+
+
+def _hand_over(result: Any, output: Path | None, channel: Channel) -> None:
+    text = json.dumps(result, allow_nan=False, sort_keys=True) + "\n"
+    if output is None:
+        channel.result(text.encode())
+        return
+    write_text(output, text)
+    channel.say(f"{output}: bring it back, and `hrkd bench --merge {output.name}` reads it")
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder of this run, also when the other side hangs up in the middle of it."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.with_name(folder.name + ".lock").unlink(missing_ok=True)
+    except KeyboardInterrupt:  # comes once at most
+        _remove(folder)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    """Turn a signal into an exception, so that processes are ended and files removed."""
+    for one in _ENDINGS:
+        signal.signal(one, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # the thread that watches the connection would be waited for

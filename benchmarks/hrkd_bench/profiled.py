@@ -1,0 +1,67 @@
+"""Measure under the limits of a profile: the same measurement, every process confined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hrkd_bench.bench import bench
+from hrkd_bench.measure import Progress
+from hrkd_bench.profiles import Granted, Profile, grant
+
+if TYPE_CHECKING:
+    from hrkd.recipe import BenchConfig
+
+_METHODS: dict[int, Literal["cgroup-v1", "cgroup-v2"]] = {1: "cgroup-v1", 2: "cgroup-v2"}
+
+
+def profiled(
+    profile: Profile,
+    subjects: Sequence[Path],
+    *,
+    baselines: Sequence[Path] = (),
+    config: BenchConfig,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure bundles and model folders, each process under the profile's limits.
+
+    Args:
+        profile: Which limits; see :func:`hrkd_bench.profiles.find_profile`.
+        subjects: See :func:`hrkd_bench.bench.bench`.
+        baselines: Likewise; they run under the same limits.
+        config: Likewise; ``threads`` is lowered to what the limits grant.
+        progress: Likewise.
+
+    Returns:
+        The document, with ``profile`` saying what was really imposed.
+
+    Raises:
+        BenchError: This machine cannot impose the profile, said before any work; or the measurement failed.
+        ArtifactError: A bundle is damaged.
+    """
+    granted = grant(profile)
+    threads = min(config.threads, granted.threads)
+    document = bench(
+        subjects,
+        baselines=baselines,
+        config=config.model_copy(update={"threads": threads}),
+        progress=progress,
+        quota_is_tested=profile.quota is not None,
+        limits=granted.limits,
+    )
+    return document | {"profile": describe(granted, threads)}
+
+
+def describe(granted: Granted, threads: int) -> dict[str, Any]:
+    """Return what was imposed as a part of the document; see :class:`hrkd_bench.resource_parts.ProfileReport`."""
+    limits = granted.limits
+    return {
+        "name": granted.profile.name,
+        "label": granted.profile.label,
+        "cpus": None if limits.cpus is None else list(limits.cpus),
+        "quota": limits.quota,
+        "memory_bytes": limits.memory_bytes,
+        "method": None if granted.version is None else _METHODS[granted.version],
+        "threads": threads,
+    }

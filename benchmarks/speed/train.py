@@ -1,0 +1,225 @@
+"""Training speed: our step beside a plain loop over domains and TextBrewer, same losses, same texts, one run.
+
+    PYTHONPATH=benchmarks:TEXTBREWER python -m speed.train runs/demo
+    PYTHONPATH=benchmarks python -m speed.train_sweep --device cuda
+
+The run's teacher and a fresh student of its recipe train on its texts, up to 128 tokens long. The contestants take
+turns; a step counts from token ids to new weights. Before anything is timed, our loss and the plain loop's are compared
+on one batch. TEXTBREWER is a folder made with `pip install --target TEXTBREWER textbrewer`; without it, it is missing
+from the tables.
+"""
+
+from __future__ import annotations
+
+# ruff: noqa: TID253  (training is what is measured here)
+import argparse
+import copy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+
+from hrkd.artifact import write_json
+from hrkd.data.batches import WINDOW_STEPS, DomainBatches
+from hrkd.data.collate import Collator, TokenizedExamples
+from hrkd.data.load import load_dataset
+from hrkd.device import Device
+from hrkd.errors import BenchError
+from hrkd.models import MultiDomainClassifier, load_classifier, load_tokenizer
+from hrkd.models.student import build_student
+from hrkd.recipe import MethodConfig, Recipe
+from hrkd.recipe_file import load_recipe
+from hrkd_bench.environment import describe_environment
+from speed.tables import RESULTS, write_tables
+from speed.train_growth import TOTAL, grow
+from speed.train_loop import PlainLoop, check_agreement
+from speed.train_roofline import counted_flops, product_rate
+from speed.train_steps import Contestant, HrkdStep, Indices, seconds_of
+from speed.train_textbrewer import TextBrewerStep, unavailable
+
+LENGTH = 128
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+OBJECTIVES = ("released", "default")
+STEPS = 4
+"""Of ours in one round: with :data:`PARTS` rounds, every length of a window comes once."""
+PARTS = WINDOW_STEPS // STEPS
+SCHEMA_VERSION = 1
+
+
+class Setting(NamedTuple):
+    """What all cases share.
+
+    Attributes:
+        recipe: Of the run.
+        teacher: The run's.
+        examples: Its training texts, tokenised.
+        window: Examples of each step of one window, from short to long texts.
+    """
+
+    recipe: Recipe
+    teacher: MultiDomainClassifier
+    examples: TokenizedExamples
+    window: list[Indices]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure all cases and curves, write the document and the tables."""
+    arguments = _parser().parse_args(argv)
+    torch.set_num_threads(arguments.threads)
+    setting = _setting(arguments.run)
+    missing = unavailable()
+    document: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "command": ["python", "-m", "speed.train", *sys.argv[1:]],
+        "environment": describe_environment().model_dump(mode="json"),
+        "device": Device(torch.device(arguments.device), torch.float32).describe().partition(",")[0],
+        "threads": arguments.threads,
+        "batch_size": setting.recipe.training.batch_size,
+        "domains": setting.teacher.num_domains,
+        "length": LENGTH,
+        "mean_tokens": float(setting.examples.lengths.mean()),
+        "missing": {} if missing is None else {"TextBrewer": missing},
+        "cases": [],
+    }
+    for precision in arguments.precision:
+        device = Device(torch.device(arguments.device), PRECISIONS[precision])
+        for objective in arguments.objective:
+            sys.stderr.write(f"{objective} objective, {precision}\n")
+            case = _case(setting, objective, device, arguments.rounds)
+            document["cases"].append({"objective": objective, "precision": precision, **case})
+    growth = Device(torch.device(arguments.device), PRECISIONS[arguments.precision[-1]])
+    document["growth"] = {
+        "objective": "released",
+        "precision": arguments.precision[-1],
+        "examples": TOTAL,
+        "curves": grow(_method("released"), growth, arguments.rounds),
+    }
+    write_json(arguments.output, document)
+    if arguments.output.parent == RESULTS:
+        write_tables()
+    return 0
+
+
+def _setting(run: Path) -> Setting:
+    recipe = load_recipe(run / "recipe.yaml")
+    teacher = load_classifier(run / "teacher")
+    dataset = load_dataset(recipe.data)
+    examples = Collator(load_tokenizer(run / "teacher"), LENGTH).encode(dataset.train)
+    batches = DomainBatches(
+        dataset.train, examples.lengths, recipe.training.batch_size, teacher.num_domains, recipe.seed
+    )
+    window = sorted(
+        (batches.indices(step) for step in range(WINDOW_STEPS)), key=lambda indices: examples.lengths[indices].max()
+    )
+    return Setting(recipe, teacher, examples, window)
+
+
+def _method(objective: str) -> MethodConfig:
+    return MethodConfig() if objective == "default" else MethodConfig.model_validate({"preset": objective})
+
+
+def _case(setting: Setting, objective: str, device: Device, rounds: int) -> dict[str, Any]:
+    """Measure all contestants with one objective in one number format."""
+    with TemporaryDirectory(prefix="hrkd-speed-") as folder:
+        ours, loop = _own(setting, objective, device)
+        exact = Device(device.device, torch.float32)
+        apart = check_agreement(*_own(setting, objective, exact), _batch(setting, device))
+        contestants: list[Contestant] = [ours, loop, *_textbrewer(setting, ours, device, Path(folder))]
+        seconds = _measure(contestants, setting, rounds, device)
+    return {
+        "disagreement": apart,
+        "product_flops_per_second": product_rate(device),
+        "hrkd_flops_per_example": counted_flops(ours, setting.window[_part(0) :: PARTS]),
+        "contestants": [{"name": one.name, **seconds[one.name]} for one in contestants],
+    }
+
+
+def _own(setting: Setting, objective: str, device: Device) -> tuple[HrkdStep, PlainLoop]:
+    """Return our step and the plain loop, of the same weights and not trained yet."""
+    teacher = copy.deepcopy(setting.teacher).to(device.device)
+    student = _student(setting)
+    config = setting.recipe.training
+    ours = HrkdStep("hrkd", teacher, student, _method(objective), setting.examples, device, config)
+    loop = PlainLoop("plain loop over domains", ours, setting.teacher, student, setting.examples, LENGTH, config)
+    return ours, loop
+
+
+def _student(setting: Setting) -> MultiDomainClassifier:
+    torch.manual_seed(setting.recipe.seed)
+    student = build_student(setting.teacher, setting.recipe.student)
+    if not isinstance(student, MultiDomainClassifier):
+        raise BenchError("this measurement takes one student for all domains", hint="use runs/demo")
+    return student
+
+
+def _textbrewer(setting: Setting, ours: HrkdStep, device: Device, folder: Path) -> list[TextBrewerStep]:
+    imitation = ours.objective.imitation
+    if unavailable() is not None or imitation is None:
+        return []
+    return [
+        TextBrewerStep(
+            name,
+            setting.teacher,
+            _student(setting),
+            ours.objective.config,
+            imitation.layer_map,
+            setting.examples,
+            device,
+            setting.recipe.training,
+            folder,
+            length,
+        )
+        for name, length in (("TextBrewer, padded per batch", None), (f"TextBrewer, padded to {LENGTH}", LENGTH))
+        if length is None or ours.objective.config.attention_weight  # its examples pad; once is enough to see it
+    ]
+
+
+def _batch(setting: Setting, device: Device) -> Any:
+    return setting.examples.batch(setting.window[WINDOW_STEPS // 2]).to(device.device)
+
+
+def _measure(
+    contestants: Sequence[Contestant], setting: Setting, rounds: int, device: Device
+) -> dict[str, dict[str, Any]]:
+    """Let the contestants take turns: ours does more and shorter steps, of all lengths that a window has."""
+    found: dict[str, dict[str, Any]] = {
+        one.name: {"examples": [], "seconds": [], "processor_seconds": []} for one in contestants
+    }
+    for turn in range(-1, rounds):
+        part = setting.window[_part(turn) :: PARTS]
+        for place in range(len(contestants)):
+            one = contestants[(place + turn) % len(contestants)]
+            steps = part if isinstance(one, HrkdStep) else part[turn % STEPS :][:1]
+            taken = seconds_of(one, steps, device.device)
+            if turn >= 0:  # the first turn warms up
+                found[one.name]["examples"].append(sum(map(len, steps)))
+                found[one.name]["seconds"].append(taken.wall)
+                found[one.name]["processor_seconds"].append(taken.processor)
+    return found
+
+
+def _part(turn: int) -> int:
+    """Return where a round begins in the window sorted by length: from the middle outwards."""
+    middle, turn = PARTS // 2, turn % PARTS
+    return middle + (turn + 1) // 2 * (-1 if turn % 2 else 1) if turn else middle
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m speed.train", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument("run", type=Path, help="run folder, e.g. runs/demo")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=PARTS, help=f"{PARTS} show every length once")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fp32", "bf16"])
+    parser.add_argument("--objective", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
+    parser.add_argument("--output", type=Path, default=RESULTS / "train.json")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Answers of the present model to a whole split, the work shared by all processes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hrkd.data.collate import TokenizedExamples
+from hrkd.device import Device
+from hrkd.distributed import rank, sum_over_ranks, world_size
+from hrkd.evaluation import EVALUATION_BATCH, predict_logits
+from hrkd.models import Teacher
+
+
+@torch.no_grad()
+def shared_logits(model: Teacher, examples: TokenizedExamples, device: Device) -> NDArray[np.float32]:
+    """Return what :func:`hrkd.evaluation.predict_logits` returns, in all processes; each runs a part of the batches.
+
+    Args:
+        model: The same in all processes; left in evaluation mode.
+        examples: The split, the same in all processes.
+        device: Where to run, and in which number format.
+    """
+    if world_size() == 1:
+        return predict_logits(model, examples, device)
+    model.eval()
+    logits = torch.zeros(len(examples), len(model.config.label_names))
+    for number, (indices, batch) in enumerate(examples.iterate_in_order(EVALUATION_BATCH)):
+        if number % world_size() == rank():
+            moved = batch.to(device.device)
+            with device.autocast():
+                output = model(moved.input_ids, moved.attention_mask, moved.domain_ids)
+            logits[torch.from_numpy(indices)] = output.logits.float().cpu()
+    array: NDArray[np.float32] = sum_over_ranks(logits).numpy()
+    return array

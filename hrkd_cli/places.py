@@ -1,0 +1,140 @@
+"""Where a measurement is taken: here, here under the limits of a profile, in a browser, or on another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hrkd.bundle import MANIFEST
+from hrkd.errors import BenchError
+from hrkd.recipe import BenchConfig
+from hrkd_bench.bench import bench
+from hrkd_bench.measure import Progress
+from hrkd_bench.profiled import profiled
+from hrkd_bench.profiles import Profile, find_profile
+from hrkd_bench.roofline import add_roofline, measure_rates
+from hrkd_cli.output import Output
+
+HERE, BROWSER = "here", "browser"
+Place = Callable[[Sequence[Path], Sequence[Path], BenchConfig, Progress | None], dict[str, Any]]
+"""Takes bundles, baselines, how to measure and whom to tell; returns the bench document."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceOptions:
+    """What the command line says about the place; None for what was not given.
+
+    Attributes:
+        target: ``here`` or ``browser``.
+        profile: Name of the limits.
+        profiles: File with further profiles.
+        browser: The browser's file.
+        assets: The page's libraries.
+        host: ``user@device``.
+        port: Of its ssh server.
+        identity: Key file for it.
+        python: Python on it.
+        wheels: Folder of wheels to make an environment there from.
+        device: What it is called.
+    """
+
+    target: str = HERE
+    profile: str | None = None
+    profiles: Path | None = None
+    browser: Path | None = None
+    assets: Path | None = None
+    host: str | None = None
+    port: int | None = None
+    identity: Path | None = None
+    python: str | None = None
+    wheels: Path | None = None
+    device: str | None = None
+
+    def place(self, output: Output) -> Place:
+        """Return how to measure there, with everything that can be refused refused.
+
+        Raises:
+            BenchError: There is no such place or profile, or an option belongs to another place.
+        """
+        if self.target not in (HERE, BROWSER):
+            raise BenchError(f"there is no place `{self.target}` to measure at", hint=f"there are: {HERE}, {BROWSER}")
+        chosen = {"--target browser": self.target == BROWSER, "--profile": self.profile, "--host": self.host}
+        given = [name for name, value in chosen.items() if value]
+        if len(given) > 1:
+            raise BenchError(f"{' and '.join(given)} name two places", hint="measure at one place at a time")
+        _refuse_strays(self.browser or self.assets, "--browser and --assets", "--target browser", given)
+        _refuse_strays(
+            self.port or self.identity or self.python or self.wheels or self.device,
+            "--port, --identity, --python, --wheels and --device",
+            "--host",
+            given,
+        )
+        if self.target == BROWSER:
+            return in_browser(self.browser, self.assets)
+        if self.host is not None:
+            return self._on_host(self.host, output)
+        return here if self.profile is None else under(find_profile(self.profile, self.profiles))
+
+    def _on_host(self, host: str, output: Output) -> Place:
+        from hrkd_bench.device.remote import measure_there
+        from hrkd_bench.device.ssh import Target
+
+        target = Target(host, port=self.port, identity=self.identity, python=self.python or "python3")
+
+        def measure(
+            bundles: Sequence[Path], baselines: Sequence[Path], config: BenchConfig, progress: Progress | None
+        ) -> dict[str, Any]:
+            # A device has no PyTorch; a model folder's ONNX bundle stands beside it in the list.
+            exported = [path for path in baselines if (path / MANIFEST).is_file()]
+            measured = measure_there(
+                target, bundles, exported, config, progress=progress or _nobody, note=output.note, wheels=self.wheels
+            )
+            return measured.document(self.device)
+
+        return measure
+
+
+def _nobody(phase: str, done: int, total: int) -> None:
+    """Report to nobody."""
+
+
+def _refuse_strays(value: object, names: str, owner: str, given: Sequence[str]) -> None:
+    if value and owner not in given:
+        raise BenchError(f"{names} belong to {owner}")
+
+
+def here(
+    bundles: Sequence[Path], baselines: Sequence[Path], config: BenchConfig, progress: Progress | None
+) -> dict[str, Any]:
+    """Measure on this machine."""
+    document = bench(bundles, baselines=baselines, config=config, progress=progress)
+    return add_roofline(document, [*baselines, *bundles], measure_rates())
+
+
+def under(profile: Profile) -> Place:
+    """Return how to measure on this machine under a profile's limits."""
+
+    def measure(
+        bundles: Sequence[Path], baselines: Sequence[Path], config: BenchConfig, progress: Progress | None
+    ) -> dict[str, Any]:
+        return profiled(profile, bundles, baselines=baselines, config=config, progress=progress)
+
+    return measure
+
+
+def in_browser(browser: Path | None, assets: Path | None) -> Place:
+    """Return how to measure in headless Chromium."""
+
+    def measure(
+        bundles: Sequence[Path], baselines: Sequence[Path], config: BenchConfig, progress: Progress | None
+    ) -> dict[str, Any]:
+        if len(bundles) != 1 or baselines or config.rate is not None or config.minutes is not None:
+            hint = "give one bundle, and leave --baseline, --rate and --minutes out"
+            raise BenchError("a browser measures one bundle at a time, one text after the other", hint=hint)
+        from hrkd_bench.web.bench import bench_in_browser
+
+        return bench_in_browser(bundles[0], config=config, assets=assets, browser=browser, progress=progress)
+
+    return measure

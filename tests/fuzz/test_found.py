@@ -1,0 +1,53 @@
+"""Inputs that fuzzing found, each kept as it was found, or as short as it can be written."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from hrkd.bundle_archive import pack_bundle, unpack_bundle
+from hrkd.data.sources.files import read_table
+from hrkd.errors import ArtifactError, DataError
+from hrkd_cli.main import main
+from tiny_bundle import make_bundle
+
+
+def test_a_zip_that_lost_a_byte(tmp_path: Path) -> None:
+    """Prevents `Invalid argument`: a byte too few moves the first member to position -1, which zipfile lets through."""
+    make_bundle(tmp_path / "bundle", per_domain=2)
+    pack_bundle(tmp_path / "bundle", tmp_path / "bundle.zip")
+    content = (tmp_path / "bundle.zip").read_bytes()
+    (tmp_path / "short.zip").write_bytes(content[:100] + content[101:])
+    with pytest.raises(ArtifactError, match="not an intact zip"):
+        unpack_bundle(tmp_path / "short.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_parquet_with_a_damaged_page_header(tmp_path: Path) -> None:
+    """Prevents the OSError by which the Parquet library says that a page, not the file, is damaged."""
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": [f"text {number}" for number in range(50)]}), sink)
+    content = bytearray(sink.getvalue())
+    content[4:8] = b"\x14\x04\xff\xff"
+    (tmp_path / "reviews.parquet").write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        read_table(tmp_path / "reviews.parquet")
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, "9" * 5000], ids=["nested too deep", "a number of 5000 digits"])
+def test_json_lines_beyond_pythons_limits(tmp_path: Path, line: str) -> None:
+    """Prevents RecursionError and ValueError, which are no JSONDecodeError."""
+    (tmp_path / "reviews.jsonl").write_text(f'{{"text": "fine"}}\n{line}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="line 2"):
+        read_table(tmp_path / "reviews.jsonl")
+
+
+@pytest.mark.parametrize("line", [["bundle", "verify"], ["report"], ["predict"], ["evaluate"], ["export"]])
+def test_a_name_that_is_too_long(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Prevents `File name too long`, which asking whether a path exists raises instead of answering no."""
+    assert main([*line, "x" * 5000]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
