@@ -7,6 +7,7 @@ need a network (training, export, measuring, fetching, publishing) refuses at it
 from __future__ import annotations
 
 import json
+import pkgutil
 import shutil
 from collections.abc import Iterator
 from functools import reduce
@@ -19,6 +20,7 @@ import typer.main
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hrkd_cli
 from fuzz.budget_of_cases import share
 from fuzz.guard import EXIT_CODES, Arena, call, contents
 from fuzz.mutations import HOSTILE_TEXTS, damaged_bytes
@@ -79,7 +81,13 @@ def belongings(tmp_path_factory: pytest.TempPathFactory, measurement: dict[str, 
 
 @pytest.fixture(scope="module")
 def closed_doors(belongings: Path) -> Iterator[None]:
-    """Long work refuses, once the user's folder is made."""
+    """Long work refuses, once the user's folder is made.
+
+    Everything of the command line is imported before: a module that came in while the doors are closed would keep them
+    closed for every later test.
+    """
+    for info in pkgutil.iter_modules(hrkd_cli.__path__, "hrkd_cli."):
+        import_module(info.name)
     with pytest.MonkeyPatch.context() as patch:
         for door in DOORS:
             module, _, name = door.partition(":")
