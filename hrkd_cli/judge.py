@@ -10,10 +10,10 @@ from typing import Any, Self
 import typer
 
 from hrkd.artifact import write_text
-from hrkd_bench.budget import Budget, parse_budget
-from hrkd_bench.budget_check import check_budget
-from hrkd_bench.document import read_document
-from hrkd_bench.findings import (
+from hrkd_bench.document.schema import read_document
+from hrkd_bench.gate.budget import Budget, parse_budget
+from hrkd_bench.gate.check import check_budget
+from hrkd_bench.gate.findings import (
     Finding,
     findings_document,
     findings_junit,
@@ -21,7 +21,7 @@ from hrkd_bench.findings import (
     findings_table,
     require_all,
 )
-from hrkd_bench.regression import Allowance, compare_documents
+from hrkd_bench.gate.regression import Allowance, compare_documents
 from hrkd_cli.measurement_files import Files, read_measurement
 from hrkd_cli.output import Output
 

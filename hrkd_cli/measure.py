@@ -14,9 +14,9 @@ from hrkd.errors import HrkdError
 from hrkd.model_folder import CLASSIFIER
 from hrkd.recipe import BenchConfig
 from hrkd_bench.examples import choose, read_examples
-from hrkd_bench.findings import findings_document, findings_table, require_all
-from hrkd_bench.measure import SEED
-from hrkd_bench.memory_limit import smallest_limit
+from hrkd_bench.gate.findings import findings_document, findings_table, require_all
+from hrkd_bench.measurement.measure import SEED
+from hrkd_bench.measurement.memory_limit import smallest_limit
 from hrkd_bench.subjects import subject_of
 from hrkd_cli.bench_progress import bench_progress
 from hrkd_cli.extras import EXTRA_MODULES, is_installed
@@ -121,8 +121,8 @@ def with_onnx_teacher(baseline: Path, output: Output) -> list[Path]:
 
 def write_report(document: dict[str, Any], path: Path, run: Path | None = None) -> None:
     """Render the report page, with what the run folder knows when there is one."""
-    from hrkd_bench.document import read_document
-    from hrkd_bench.report import render_report
+    from hrkd_bench.document.schema import read_document
+    from hrkd_bench.report.page import render_report
     from hrkd_cli.report_context import plan_check, run_context
 
     context = None if run is None else {**run_context(run), "plan": plan_check(run, read_document(document))}
@@ -131,7 +131,7 @@ def write_report(document: dict[str, Any], path: Path, run: Path | None = None) 
 
 def show(document: dict[str, Any], output: Output, *files: Path, tables: Sequence[Table] = ()) -> None:
     """Print the table of a bench document, further tables, and the paths of the files that were written."""
-    from hrkd_bench.table import bench_table, comparison_lines
+    from hrkd_bench.report.table import bench_table, comparison_lines
 
     lines = (*comparison_lines(document), *(str(file) for file in files))
     output.result(document, bench_table(document), *tables, *lines)

@@ -14,7 +14,7 @@ from hrkd.model_folder import is_per_domain
 from hrkd.recipe import Recipe
 from hrkd.run_folder import RunFolder
 from hrkd.training import distill, train_teacher
-from hrkd_bench.environment import describe_environment
+from hrkd_bench.machine.environment import describe_environment
 from hrkd_cli.bench_progress import bench_progress
 from hrkd_cli.bundles import default_output, exact_bundle, make_chosen
 from hrkd_cli.measure import show, write_report

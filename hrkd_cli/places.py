@@ -11,10 +11,10 @@ from hrkd.bundle import MANIFEST
 from hrkd.errors import BenchError
 from hrkd.recipe import BenchConfig
 from hrkd_bench.bench import bench
-from hrkd_bench.measure import Progress
+from hrkd_bench.limits.profiles import Profile, find_profile
+from hrkd_bench.measurement.measure import Progress
+from hrkd_bench.measurement.roofline import add_roofline, measure_rates
 from hrkd_bench.profiled import profiled
-from hrkd_bench.profiles import Profile, find_profile
-from hrkd_bench.roofline import add_roofline, measure_rates
 from hrkd_cli.output import Output
 
 HERE, BROWSER = "here", "browser"

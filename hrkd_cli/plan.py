@@ -13,9 +13,9 @@ from hrkd.plan_shape import Shape
 from hrkd.recipe import Recipe
 from hrkd.recipe_file import parse_recipe
 from hrkd.run_folder import RunFolder
-from hrkd_bench.budget import Budget
-from hrkd_bench.document import BenchDocument, Result
-from hrkd_bench.plan_document import (
+from hrkd_bench.document.schema import BenchDocument, Result
+from hrkd_bench.gate.budget import Budget
+from hrkd_bench.plan.document import (
     PlanDocument,
     PlannedShape,
     closest_miss,
@@ -24,8 +24,8 @@ from hrkd_bench.plan_document import (
     unplanned_metrics,
     within,
 )
-from hrkd_bench.plan_grid import choose_measured
-from hrkd_bench.plan_predict import Candidate, predict
+from hrkd_bench.plan.grid import choose_measured
+from hrkd_bench.plan.predict import Candidate, predict
 from hrkd_cli.measurement_files import refuse_existing
 from hrkd_cli.output import Output
 from hrkd_cli.plan_build import (

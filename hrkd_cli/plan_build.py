@@ -15,10 +15,10 @@ from hrkd.errors import ArtifactError, ExportError, RecipeError
 from hrkd.plan_shape import Shape
 from hrkd.recipe import BenchConfig
 from hrkd_bench.bench import bench
-from hrkd_bench.document import BenchDocument, read_document
+from hrkd_bench.document.schema import BenchDocument, read_document
 from hrkd_bench.examples import EvaluationTexts, choose
-from hrkd_bench.plan_grid import default_grid, parse_grid
-from hrkd_bench.plan_predict import Candidate
+from hrkd_bench.plan.grid import default_grid, parse_grid
+from hrkd_bench.plan.predict import Candidate
 from hrkd_cli.bench_progress import bench_progress
 from hrkd_cli.output import Output
 from hrkd_export.untrained import StudentSource, precision_of, shape_of

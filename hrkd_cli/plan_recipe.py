@@ -5,7 +5,7 @@ from __future__ import annotations
 from hrkd.markdown import one_line
 from hrkd.plan_shape import Shape
 from hrkd.recipe import PlanConfig, PlannedNumber, Recipe
-from hrkd_bench.plan_document import PlanDocument, PlannedShape
+from hrkd_bench.plan.document import PlanDocument, PlannedShape
 from hrkd_export.untrained import StudentSource
 
 LONGEST_NAME = 100

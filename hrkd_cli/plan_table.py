@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from hrkd_bench.budget import METRICS, Limit, show
-from hrkd_bench.plan_document import PlanDocument, PlannedShape, PlannedValue, within
-from hrkd_bench.words import NOT_AVAILABLE
+from hrkd_bench.claims.words import NOT_AVAILABLE
+from hrkd_bench.gate.budget import METRICS, Limit, show
+from hrkd_bench.plan.document import PlanDocument, PlannedShape, PlannedValue, within
 
 MOST_FITTING = 12
 MOST_MISSING = 8

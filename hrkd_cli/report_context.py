@@ -11,9 +11,9 @@ from hrkd.errors import ArtifactError, HrkdError
 from hrkd.model_folder import GRAPH
 from hrkd.recipe_file import load_recipe
 from hrkd.run_folder import RunFolder
-from hrkd_bench.document import BenchDocument
-from hrkd_bench.graph_document import read_graph
-from hrkd_bench.plan_truth import PlanCheck, prediction_against_truth
+from hrkd_bench.document.graph import read_graph
+from hrkd_bench.document.schema import BenchDocument
+from hrkd_bench.plan.truth import PlanCheck, prediction_against_truth
 
 
 def run_context(root: Path) -> dict[str, Any]:

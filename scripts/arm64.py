@@ -34,7 +34,7 @@ from hrkd_bench.device.answers import compare_answers  # noqa: E402
 from hrkd_bench.device.merge import Measured  # noqa: E402
 from hrkd_bench.device.pack import pack  # noqa: E402
 from hrkd_bench.device.result import read_result  # noqa: E402
-from hrkd_bench.machine import library_versions, read_machine  # noqa: E402
+from hrkd_bench.machine.facts import library_versions, read_machine  # noqa: E402
 
 TOOLS = ("apt-get", "debootstrap", "dpkg-deb", "qemu-aarch64-static", "unshare")
 LIBRARIES = ("numpy", "onnxruntime", "tokenizers")

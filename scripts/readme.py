@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.artifact import read_json, write_json, write_text
-from hrkd_bench import words
-from hrkd_bench.document import BenchDocument
+from hrkd_bench.claims import words
+from hrkd_bench.document.schema import BenchDocument
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -20,16 +20,16 @@ import numpy as np
 from hrkd.artifact import sha256_file
 from hrkd.errors import BenchError
 from hrkd.recipe import BenchConfig
-from hrkd_bench import disturbance
-from hrkd_bench.accuracy import Truth
-from hrkd_bench.chain import chain_pairs
-from hrkd_bench.confinement import Limits
-from hrkd_bench.document import BenchDocument, MeasuredEnvironment, Texts
-from hrkd_bench.environment import Environment, describe_environment
+from hrkd_bench.claims.accuracy import Truth
+from hrkd_bench.claims.chain import chain_pairs
+from hrkd_bench.claims.results import compare, fp32_of, result_of
+from hrkd_bench.document.schema import BenchDocument, MeasuredEnvironment, Texts
 from hrkd_bench.examples import EvaluationTexts, choose, read_examples
-from hrkd_bench.measure import BATCH_SIZE, SEED, Progress, measure
-from hrkd_bench.results import compare, fp32_of, result_of
-from hrkd_bench.samples import Measurement, Session
+from hrkd_bench.limits.confinement import Limits
+from hrkd_bench.machine import disturbance
+from hrkd_bench.machine.environment import Environment, describe_environment
+from hrkd_bench.measurement.measure import BATCH_SIZE, SEED, Progress, measure
+from hrkd_bench.measurement.samples import Measurement, Session
 from hrkd_bench.subjects import Subject, check_comparable, subject_of, with_unique_names
 
 
@@ -54,7 +54,7 @@ def bench(
         limits: What each measured process may use; everything when left out.
 
     Returns:
-        The document, see :class:`hrkd_bench.document.BenchDocument`; baselines come first in ``results``.
+        The document, see :class:`hrkd_bench.document.schema.BenchDocument`; baselines come first in ``results``.
 
     Raises:
         BenchError: A subject is none, they answer different questions, or a child process failed.
@@ -133,7 +133,7 @@ def document_of(
     """Judge a session's measurements.
 
     Args:
-        session: Taken by :func:`hrkd_bench.measure.measure`, on this machine or another one.
+        session: Taken by :func:`hrkd_bench.measurement.measure.measure`, on this machine or another one.
         truth: What its answers are checked against.
         texts: Where they come from.
         environment: The machine on which it was taken.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hrkd_bench.bench import bench
-from hrkd_bench.measure import Progress
-from hrkd_bench.profiles import Granted, Profile, grant
+from hrkd_bench.limits.profiles import Granted, Profile, grant
+from hrkd_bench.measurement.measure import Progress
 
 if TYPE_CHECKING:
     from hrkd.recipe import BenchConfig
@@ -27,7 +27,7 @@ def profiled(
     """Measure bundles and model folders, each process under the profile's limits.
 
     Args:
-        profile: Which limits; see :func:`hrkd_bench.profiles.find_profile`.
+        profile: Which limits; see :func:`hrkd_bench.limits.profiles.find_profile`.
         subjects: See :func:`hrkd_bench.bench.bench`.
         baselines: Likewise; they run under the same limits.
         config: Likewise; ``threads`` is lowered to what the limits grant.
@@ -54,7 +54,7 @@ def profiled(
 
 
 def describe(granted: Granted, threads: int) -> dict[str, Any]:
-    """Return what was imposed as a part of the document; see :class:`hrkd_bench.resource_parts.ProfileReport`."""
+    """Return what was imposed, as the document's ``ProfileReport`` takes it."""
     limits = granted.limits
     return {
         "name": granted.profile.name,

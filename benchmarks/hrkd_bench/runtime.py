@@ -21,7 +21,7 @@ import numpy as np
 from hrkd.bundle import MODEL, TOKENIZER, UNKNOWN_DOMAIN, Manifest, open_bundle
 from hrkd.engines import Graph, Logits, open_graph, whole_number
 from hrkd.errors import ArtifactError, BenchError, DataError, MissingExtraError, first_line
-from hrkd_bench.cpus import available_cpus
+from hrkd_bench.machine.cpus import available_cpus
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

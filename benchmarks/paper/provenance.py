@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.recipe import Recipe
-from hrkd_bench.processor import read_processor
+from hrkd_bench.machine.processor import read_processor
 from paper.documents import Machine
 
 ROOT = Path(__file__).parents[2]

@@ -30,7 +30,7 @@ from hrkd.data.load import load_dataset
 from hrkd.model_folder import CLASSIFIER
 from hrkd.recipe import Quantization, Recipe
 from hrkd.recipe_file import load_recipe
-from hrkd_bench.environment import describe_environment
+from hrkd_bench.machine.environment import describe_environment
 from hrkd_export import export_bundle
 from hrkd_export.target import resolve_target
 from speed import rivals

@@ -20,8 +20,8 @@ from tokenizers import Tokenizer
 from hrkd.artifact import write_json
 from hrkd.bundle import EVAL, MODEL, TOKENIZER, open_bundle
 from hrkd.engines.onnx_runtime import disabled_fusions, session_options
-from hrkd_bench.latency import speedup_interval
-from hrkd_bench.processor import read_processor
+from hrkd_bench.claims.latency import speedup_interval
+from hrkd_bench.machine.processor import read_processor
 from hrkd_bench.runtime import Classifier
 
 RESULT = Path(__file__).parent / "results" / "overhead.json"

@@ -32,7 +32,7 @@ from hrkd.models import MultiDomainClassifier, load_classifier, load_tokenizer
 from hrkd.models.student import build_student
 from hrkd.recipe import MethodConfig, Recipe
 from hrkd.recipe_file import load_recipe
-from hrkd_bench.environment import describe_environment
+from hrkd_bench.machine.environment import describe_environment
 from speed.tables import RESULTS, write_tables
 from speed.train_growth import TOTAL, grow
 from speed.train_loop import PlainLoop, check_agreement

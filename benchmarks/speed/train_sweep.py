@@ -24,7 +24,7 @@ from hrkd.artifact import write_json
 from hrkd.data.collate import TokenizedExamples
 from hrkd.device import Device
 from hrkd.recipe import MethodConfig, TrainingConfig
-from hrkd_bench.environment import describe_environment
+from hrkd_bench.machine.environment import describe_environment
 from speed.tables import RESULTS, write_tables
 from speed.train_loop import PlainLoop, check_agreement
 from speed.train_roofline import counted_flops, product_rate

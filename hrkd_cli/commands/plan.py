@@ -56,7 +56,7 @@ def command(
     from hrkd_cli.output import Output
 
     require("`hrkd plan`", "export", "edge")
-    from hrkd_bench.budget import parse_budget
+    from hrkd_bench.gate.budget import parse_budget
     from hrkd_cli.plan import PlanRequest, make_plan, open_source
 
     limits = parse_budget(budget)

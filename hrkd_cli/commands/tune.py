@@ -30,8 +30,8 @@ def command(
     from hrkd_cli.output import Output
 
     require("`hrkd bench tune`", "edge")
-    from hrkd_bench.session_saving import save_session
-    from hrkd_bench.session_tuning import tune, tuning_table
+    from hrkd_bench.tuning.saving import save_session
+    from hrkd_bench.tuning.search import tune, tuning_table
     from hrkd_cli.bench_progress import bench_progress
 
     output = Output(as_json, quiet)

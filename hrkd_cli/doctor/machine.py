@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hrkd.errors import HrkdError
-from hrkd_bench.cgroup import read_limits
-from hrkd_bench.cpus import available_cpus
-from hrkd_bench.processor import read_processor
+from hrkd_bench.machine.cgroup import read_limits
+from hrkd_bench.machine.cpus import available_cpus
+from hrkd_bench.machine.processor import read_processor
 from hrkd_cli.doctor.finding import Finding
 
 _LITTLE_DISK = 5e9

@@ -28,7 +28,7 @@ print(json.dumps([answer.label for answer in Classifier.load(sys.argv[1])(["a go
 """
 MEASURE = """
 from pathlib import Path
-import hrkd_bench.device.session, hrkd_bench.worker, hrkd_bench.measure
+import hrkd_bench.device.session, hrkd_bench.measurement.worker, hrkd_bench.measurement.measure
 from hrkd_bench.subjects import subject_of
 from hrkd_bench.examples import read_examples
 subject = subject_of(Path(sys.argv[1]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import hrkd_bench.process
+import hrkd_bench.measurement.process
 from hrkd.artifact import write_json
 from hrkd.bundle import EVAL, write_eval
 from hrkd.errors import ArtifactError, BenchError, MissingExtraError
@@ -31,7 +31,7 @@ def _nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr(hrkd_bench.process.subprocess, "Popen", refuse)
+    monkeypatch.setattr(hrkd_bench.measurement.process.subprocess, "Popen", refuse)
 
 
 def make_checkpoint(folder: Path, members: int = 0) -> Path:

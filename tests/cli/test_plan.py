@@ -15,7 +15,7 @@ from hrkd.plan_shape import Shape
 from hrkd.recipe import BenchConfig
 from hrkd.recipe_file import load_recipe
 from hrkd_bench.bench import bench
-from hrkd_bench.budget import parse_budget
+from hrkd_bench.gate.budget import parse_budget
 from hrkd_cli import plan as plan_module
 from hrkd_cli.output import Output
 from hrkd_cli.plan import PlanRequest, make_plan

@@ -14,13 +14,13 @@ from fuzz.budget_of_cases import share
 from fuzz.guard import Arena, refused_or
 from fuzz.mutations import HOSTILE_NUMBERS, damaged, damaged_bytes, texts
 from hrkd.artifact import read_json
-from hrkd_bench.budget import METRICS, UNITS, parse_budget
-from hrkd_bench.budget_check import check_budget
-from hrkd_bench.document import read_document
-from hrkd_bench.findings import findings_document, findings_junit, findings_markdown
-from hrkd_bench.regression import compare_documents
-from hrkd_bench.report import render_report
-from hrkd_bench.table import bench_table, comparison_lines, domain_table
+from hrkd_bench.document.schema import read_document
+from hrkd_bench.gate.budget import METRICS, UNITS, parse_budget
+from hrkd_bench.gate.check import check_budget
+from hrkd_bench.gate.findings import findings_document, findings_junit, findings_markdown
+from hrkd_bench.gate.regression import compare_documents
+from hrkd_bench.report.page import render_report
+from hrkd_bench.report.table import bench_table, comparison_lines, domain_table
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SHARE_OF_REPORTS = 40

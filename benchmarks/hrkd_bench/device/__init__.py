@@ -4,7 +4,7 @@
 
     pack      one file with code, bundles and plan          (here)
     start     its first lines: says what is missing         (there, any Python)
-    session   the measurement: `hrkd_bench.measure`         (there: numpy, onnxruntime, tokenizers)
+    session   the measurement: `hrkd_bench.measurement.measure`         (there: numpy, onnxruntime, tokenizers)
     wire      the session as JSON and back
     merge     hashes compared, the document of `hrkd bench` (here)
     remote    all of it over ssh

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrkd.errors import BenchError
-from hrkd_bench.accuracy import accuracy_of
+from hrkd_bench.claims.accuracy import accuracy_of
 from hrkd_bench.device.merge import Measured
-from hrkd_bench.document_parts import Accuracy, Part
+from hrkd_bench.document.parts import Accuracy, Part
 from hrkd_bench.runtime import Classifier
 from hrkd_bench.subjects import Subject
 

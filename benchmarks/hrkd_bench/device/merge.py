@@ -13,16 +13,16 @@ from hrkd.bundle import MODEL
 from hrkd.errors import BenchError
 from hrkd.recipe import BenchConfig
 from hrkd.shape import ShapeError
-from hrkd_bench.accuracy import Truth
 from hrkd_bench.bench import document_of, recognise
+from hrkd_bench.claims.accuracy import Truth
 from hrkd_bench.device.plan import BUNDLES
 from hrkd_bench.device.result import DeviceResult
 from hrkd_bench.device.wire import session_from_json
-from hrkd_bench.document import read_document
-from hrkd_bench.environment import Environment
+from hrkd_bench.document.schema import read_document
 from hrkd_bench.examples import EvaluationTexts, Ids, choose, read_examples
-from hrkd_bench.measure import SEED
-from hrkd_bench.samples import Session
+from hrkd_bench.machine.environment import Environment
+from hrkd_bench.measurement.measure import SEED
+from hrkd_bench.measurement.samples import Session
 from hrkd_bench.subjects import Subject
 
 
@@ -57,7 +57,7 @@ class Measured:
         self.truth = Truth.of(self.texts, self.positions, first.label_names, first.domain_names)
 
     def document(self, device: str | None = None) -> dict[str, Any]:
-        """Return the document, see :class:`hrkd_bench.document.BenchDocument`.
+        """Return the document, see :class:`hrkd_bench.document.schema.BenchDocument`.
 
         Args:
             device: What the machine is called; its processor's name when left out.

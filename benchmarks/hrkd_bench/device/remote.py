@@ -19,7 +19,7 @@ from hrkd_bench.device.pack import pack
 from hrkd_bench.device.plan import Plan
 from hrkd_bench.device.result import DeviceResult, parse_result
 from hrkd_bench.device.ssh import Connection, Target
-from hrkd_bench.measure import Progress
+from hrkd_bench.measurement.measure import Progress
 
 if TYPE_CHECKING:
     from hrkd.recipe import BenchConfig

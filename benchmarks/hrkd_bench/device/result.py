@@ -30,7 +30,7 @@ class DeviceResult:
     Attributes:
         plan: What was asked for.
         files: SHA-256 of every file as it stood on the device when it ran.
-        environment: Fields of :class:`hrkd_bench.environment.Environment`.
+        environment: Fields of :class:`hrkd_bench.machine.environment.Environment`.
         emulation: What gave an emulator away; None on a real processor.
         answers: Of an emulator, one for each bundle; None otherwise.
         session: See :mod:`hrkd_bench.device.wire`; None of an emulator, whose times mean nothing.

@@ -1,7 +1,7 @@
 """The measurement on a device: the packed plan in, one JSON out. Started by a packed runner, never by hand.
 
-The protocol is that of a measurement on this machine, :func:`hrkd_bench.measure.measure`. An emulator is asked for its
-answers only.
+The protocol is that of a measurement on this machine, :func:`hrkd_bench.measurement.measure.measure`. An emulator is
+asked for its answers only.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from hrkd_bench.device.plan import BUNDLES, PLAN, Plan
 from hrkd_bench.device.result import Answers, DeviceResult
 from hrkd_bench.device.wire import session_to_json
 from hrkd_bench.examples import EvaluationTexts, Ids, choose, read_examples
-from hrkd_bench.machine import read_machine
-from hrkd_bench.measure import SEED, Progress, measure
-from hrkd_bench.process import WorkerProcess
-from hrkd_bench.rounds import run
+from hrkd_bench.machine.facts import read_machine
+from hrkd_bench.measurement.measure import SEED, Progress, measure
+from hrkd_bench.measurement.process import WorkerProcess
+from hrkd_bench.measurement.rounds import run
 from hrkd_bench.subjects import Subject, subject_of
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """A session as JSON and back: what a device sends is data from elsewhere, so every part is checked against its type.
 
-The dataclasses of :mod:`hrkd_bench.samples` are the only description; arrays travel as lists, a subject as its number.
+The dataclasses of :mod:`hrkd_bench.measurement.samples` are the only description; arrays travel as lists, a subject as
+its number.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, get_args, get_origin
 import numpy as np
 
 from hrkd.shape import ShapeError, from_json, to_json
-from hrkd_bench.samples import Measurement, Session
+from hrkd_bench.measurement.samples import Measurement, Session
 from hrkd_bench.subjects import Subject
 
 

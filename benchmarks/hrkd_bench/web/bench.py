@@ -29,16 +29,16 @@ from hrkd.artifact import read_json
 from hrkd.errors import BenchError
 from hrkd.metrics import agreement
 from hrkd.recipe import BenchConfig
-from hrkd_bench import schedule
-from hrkd_bench.accuracy import Truth
 from hrkd_bench.bench import document_of
-from hrkd_bench.disturbance import take_snapshot
-from hrkd_bench.document_parts import BrowserFacts
-from hrkd_bench.environment import describe_environment
+from hrkd_bench.claims.accuracy import Truth
+from hrkd_bench.document.parts import BrowserFacts
 from hrkd_bench.examples import choose, read_examples
-from hrkd_bench.measure import SEED, Progress
-from hrkd_bench.rounds import Recorder
-from hrkd_bench.samples import ColdStart, Ids, Measurement, Session
+from hrkd_bench.machine.disturbance import take_snapshot
+from hrkd_bench.machine.environment import describe_environment
+from hrkd_bench.measurement import schedule
+from hrkd_bench.measurement.measure import SEED, Progress
+from hrkd_bench.measurement.rounds import Recorder
+from hrkd_bench.measurement.samples import ColdStart, Ids, Measurement, Session
 from hrkd_bench.subjects import Subject, subject_of
 from hrkd_bench.web.chromium import find_browser, open_browser
 from hrkd_bench.web.devtools import DevTools, Page
@@ -80,7 +80,7 @@ def bench_in_browser(
         progress: Called with phase, done and total.
 
     Returns:
-        The document of :class:`hrkd_bench.document.BenchDocument` with one result, and with ``browser``.
+        The document of :class:`hrkd_bench.document.schema.BenchDocument` with one result, and with ``browser``.
 
     Raises:
         BenchError: There is no browser, it fails, or the page refuses to answer.

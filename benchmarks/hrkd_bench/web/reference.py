@@ -13,7 +13,7 @@ from hrkd import __version__
 from hrkd.artifact import read_json
 from hrkd.bundle import TOKENIZER, UNKNOWN_DOMAIN, EvalExample
 from hrkd.errors import BenchError
-from hrkd_bench.latency import FEWEST_SAMPLES
+from hrkd_bench.claims.latency import FEWEST_SAMPLES
 from hrkd_bench.runtime import Classifier
 
 TOKENIZER_MODELS = ("BPE", "WordPiece")

@@ -22,7 +22,7 @@ from hrkd_bench.device.merge import Measured, with_device
 from hrkd_bench.device.pack import pack
 from hrkd_bench.device.result import parse_result, read_result
 from hrkd_bench.device.start import NEEDED
-from hrkd_bench.document import read_document
+from hrkd_bench.document.schema import read_document
 from ssh_server import QUICK
 from tiny_bundle import make_bundle
 
@@ -110,7 +110,7 @@ def rewrite(runner: Path, target: Path) -> None:
     """Exchange a file inside, with a checksum that fits."""
     with zipfile.ZipFile(runner) as archive, zipfile.ZipFile(target, "w") as changed:
         for entry in archive.infolist():
-            more = b"#" if entry.filename == "hrkd_bench/measure.py" else b""
+            more = b"#" if entry.filename == "hrkd_bench/measurement/measure.py" else b""
             changed.writestr(entry, archive.read(entry) + more)
 
 
@@ -218,7 +218,8 @@ def test_a_module_that_a_device_cannot_have_is_caught_here(monkeypatch: pytest.M
 def test_what_is_started_by_name_travels_as_well() -> None:
     """Prevents a runner without its workers: import statements do not name them."""
     files = closure.device_files()
-    assert {"hrkd_bench/worker.py", "hrkd_bench/runtime.py", "hrkd_bench/memory_use.py"} <= set(files)
+    started = {f"hrkd_bench/measurement/{name}.py" for name in ("worker", "memory_use")}
+    assert {"hrkd_bench/runtime.py"} | started <= set(files)
     assert not any(name.startswith(("hrkd/recipe", "hrkd/models", "hrkd_bench/bench.py")) for name in files)
 
 

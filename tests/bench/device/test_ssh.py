@@ -24,7 +24,7 @@ from hrkd_bench.device.facts import ask
 from hrkd_bench.device.merge import with_device
 from hrkd_bench.device.remote import measure_there
 from hrkd_bench.device.ssh import Connection, Target
-from hrkd_bench.document import read_document
+from hrkd_bench.document.schema import read_document
 from ssh_server import QUICK, Server, make_key
 
 Step = Callable[[str, int, int], None]
@@ -245,7 +245,10 @@ def test_what_cannot_be_reached_is_said(
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("bundles/0/model.onnx", r"model\.onnx` was changed"), ("hrkd_bench/measure.py", "ran something else")],
+    [
+        ("bundles/0/model.onnx", r"model\.onnx` was changed"),
+        ("hrkd_bench/measurement/measure.py", "ran something else"),
+    ],
 )
 def test_other_bytes_than_were_sent_are_refused(
     measure: Callable[..., Any], server: Server, tmp_path: Path, name: str, words: str

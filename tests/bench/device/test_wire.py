@@ -20,8 +20,8 @@ from hrkd_bench.bench import recognise
 from hrkd_bench.device.emulation import find_emulation
 from hrkd_bench.device.wire import session_from_json, session_to_json
 from hrkd_bench.examples import choose, read_examples
-from hrkd_bench.measure import measure
-from hrkd_bench.samples import Session
+from hrkd_bench.measurement.measure import measure
+from hrkd_bench.measurement.samples import Session
 from hrkd_bench.subjects import Subject
 from ssh_server import QUICK
 

@@ -11,7 +11,7 @@ import pytest
 
 from hrkd.errors import BenchError
 from hrkd.recipe import BenchConfig
-from hrkd_bench.document import read_document
+from hrkd_bench.document.schema import read_document
 from hrkd_bench.web import bench as web_bench
 from hrkd_bench.web.bench import BrowserFacts, bench_in_browser
 from hrkd_bench.web.chromium import find_browser, open_browser

@@ -21,7 +21,7 @@ from hrkd.run_folder import RunFolder
 from hrkd.training import Observer, StepReport, distill, graph_history, train_teacher
 from hrkd.training.graph_history import MOST_STEPS, GraphHistory, is_recorded
 from hrkd.training.state import PROGRESS, Progress, read_progress
-from hrkd_bench.graph_document import read_graph
+from hrkd_bench.document.graph import read_graph
 
 MakeRecipe = Callable[..., Recipe]
 REFERENCE = {"graph": "reference"}

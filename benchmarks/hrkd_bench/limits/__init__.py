@@ -1,0 +1,1 @@
+"""Limits for a child process, and the resource-limited targets that are made of them."""

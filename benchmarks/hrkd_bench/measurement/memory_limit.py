@@ -1,0 +1,213 @@
+"""The smallest memory limit under which a model still works, found by halving with a real limit.
+
+Each try starts a fresh process under the limit, which loads the model and answers texts. It passes when the labels are
+those of a process without a limit and come within ten times its time: just above the smallest limit the kernel throws
+pages of the program away and reads them again and again, and nobody would call that working.
+
+A control group is the kernel's own accounting, with what it would do on a machine of that size: end the process. It
+charges a page of a file to whoever read it first, so the engine's and the bundle's files are dropped from the page
+cache before each try; otherwise the demo bundle would seem to need 62 instead of 86 MiB. Where no group is to be had,
+RLIMIT_DATA stands in under its own name. It counts memory that is reserved as well as used, and no files: 94 MiB with
+one thread, some 45 more with each other thread. RLIMIT_AS, which is not offered, says 206 and 254.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hrkd.errors import BenchError
+from hrkd_bench.engines import require_engine
+from hrkd_bench.examples import EvaluationTexts
+from hrkd_bench.limits.confinement import Limits, check
+from hrkd_bench.measurement.process import ANSWER_TIMEOUT_SECONDS, WorkerProcess
+from hrkd_bench.subjects import Subject
+
+Method = Literal["cgroup-v2", "cgroup-v1", "rlimit-data"]
+Progress = Callable[[int, int], None]
+"""Called with the lower and the upper bound so far, in bytes."""
+MEGABYTE = 2**20
+RESOLUTION = MEGABYTE
+_SMALLEST = 4 * MEGABYTE
+_LARGEST = 64 * 1024 * MEGABYTE
+_PATIENCE = 10.0
+"""A try may take this many times as long as without a limit."""
+_LEAST_PATIENCE_SECONDS = 10.0
+_WORDS: dict[Method, str] = {
+    "cgroup-v2": "memory.max with swap off: the kernel ends the process above it; files that other programs were using "
+    "at the time are not charged",
+    "cgroup-v1": "memory.limit_in_bytes with swap off: the kernel ends the process above it; files that other programs "
+    "were using at the time are not charged",
+    "rlimit-data": "RLIMIT_DATA, because no control group can be made here: counts memory that is reserved as well as "
+    "memory that is used, so the process needs less; not to be compared with memory.max",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLimit:
+    """What was found; see :class:`hrkd_bench.document.resource_parts.MemoryLimitReport`."""
+
+    method: Method | None
+    limit_bytes: int | None
+    resolution_bytes: int
+    texts: int
+    file_bytes: int | None
+    words: str
+
+
+def smallest_limit(
+    subject: Subject,
+    texts: EvaluationTexts,
+    positions: Sequence[int],
+    threads: int,
+    *,
+    resolution: int = RESOLUTION,
+    progress: Progress | None = None,
+) -> MemoryLimit:
+    """Find the smallest limit that one subject passes.
+
+    Args:
+        subject: What is run.
+        texts: Where the texts come from.
+        positions: The texts whose answers must be the same.
+        threads: Threads of one answer.
+        resolution: Bytes between the limit that is passed and one that is not.
+        progress: Told about every try.
+
+    Raises:
+        BenchError: The subject fails without any limit.
+    """
+    trial = _Trial(subject, texts, [int(position) for position in positions], threads)
+    wanted, peak = trial.without_limit()
+    method, reason = choose_method()
+    if method is None:
+        return MemoryLimit(None, None, resolution, len(positions), None, reason)
+    passing: dict[int, int | None] = {}
+
+    def passes(limit: int) -> bool:
+        labels, file_bytes = trial.under(method, limit)
+        passing[limit] = file_bytes
+        return labels == wanted
+
+    upper = _round_up(peak or 256 * MEGABYTE, resolution)
+    found = bisect(passes, upper, resolution, progress or _no_progress)
+    if found is None:
+        return MemoryLimit(
+            None, None, resolution, len(positions), None, "it answers otherwise, or not at all, under any limit"
+        )
+    return MemoryLimit(method, found, resolution, len(positions), passing[found], _WORDS[method])
+
+
+def choose_method() -> tuple[Method | None, str]:
+    """Return the best way of limiting memory here, and why there is none where there is none."""
+    try:
+        version = check(Limits(memory_bytes=1024 * MEGABYTE))
+    except BenchError as error:
+        reason = error.message
+    else:
+        return ("cgroup-v1" if version == 1 else "cgroup-v2"), ""
+    try:
+        check(Limits(data_bytes=1024 * MEGABYTE))
+    except BenchError as error:
+        return None, f"not measured: {reason}; {error.message}"
+    return "rlimit-data", reason
+
+
+def bisect(passes: Callable[[int], bool], first: int, resolution: int, progress: Progress) -> int | None:
+    """Return the smallest multiple of ``resolution`` that passes, given that larger ones do; None if none does.
+
+    Args:
+        passes: Tries a limit.
+        first: A limit to begin with; doubled until it passes.
+        resolution: Bytes.
+        progress: Told the bounds.
+    """
+    upper = first
+    while not passes(upper):
+        upper *= 2
+        if upper > _LARGEST:
+            return None
+    lower = upper // 2 if upper > first else _SMALLEST // resolution * resolution
+    while upper - lower > resolution:
+        progress(lower, upper)
+        middle = (lower + upper) // 2 // resolution * resolution
+        if middle <= lower:
+            middle = lower + resolution
+        if passes(middle):
+            upper = middle
+        else:
+            lower = middle
+    return upper
+
+
+class _Trial:
+    """Runs the same texts in fresh processes."""
+
+    def __init__(self, subject: Subject, texts: EvaluationTexts, positions: list[int], threads: int) -> None:
+        self._subject, self._texts, self._positions, self._threads = subject, texts, positions, threads
+        self._seconds = ANSWER_TIMEOUT_SECONDS
+
+    def without_limit(self) -> tuple[list[int], int | None]:
+        """Return the labels, and the most memory that the process held."""
+        drop_from_page_cache(self._files())
+        start = time.monotonic()
+        with WorkerProcess(self._subject, self._threads) as worker:
+            labels, peak = self._answers(worker), worker.ask("memory")["peak_rss_bytes"]
+        self._seconds = max(_LEAST_PATIENCE_SECONDS, _PATIENCE * (time.monotonic() - start))
+        return labels, peak
+
+    def under(self, method: Method, limit: int) -> tuple[list[int] | None, int | None]:
+        """Return the labels, None where the process died or refused, and the pages of files that it held."""
+        limits = Limits(data_bytes=limit) if method == "rlimit-data" else Limits(memory_bytes=limit)
+        drop_from_page_cache(self._files())
+        try:
+            with WorkerProcess(self._subject, self._threads, limits) as worker:
+                labels = self._answers(worker)
+                return labels, worker.ask("memory")["file_bytes"]
+        except BenchError:
+            return None, None
+
+    def _files(self) -> Iterator[Path]:
+        """Yield the files that running needs: the model's and the engine's libraries."""
+        yield from self._subject.path.rglob("*")
+        for library in require_engine(self._subject.engine).libraries:
+            spec = importlib.util.find_spec(library)
+            for folder in (spec and spec.submodule_search_locations) or ():
+                yield from Path(folder).rglob("*.so*")
+
+    def _answers(self, worker: WorkerProcess) -> list[int]:
+        end = time.monotonic() + self._seconds
+        worker.load(self._texts.examples[0], timeout=self._seconds)
+        worker.ask("open", timeout=_left(end), examples=str(self._texts.path.resolve()))
+        answer: dict[str, Any] = worker.ask("run", timeout=_left(end), indices=self._positions)
+        return [int(label) for label in np.argmax(answer["logits"], axis=1)]
+
+
+def drop_from_page_cache(files: Iterable[Path]) -> None:
+    """Ask the kernel to forget what it has read of some files; it keeps what another process is using."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for file in files:
+        if file.is_file():
+            with suppress(OSError), file.open("rb") as stream:
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _left(end: float) -> float:
+    return max(0.1, end - time.monotonic())
+
+
+def _round_up(size: int, resolution: int) -> int:
+    return -(-size // resolution) * resolution
+
+
+def _no_progress(lower: int, upper: int) -> None:
+    """Report to nobody."""
