@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,13 @@ from hrkd.artifact import write_json
 from hrkd.errors import HrkdError
 from hrkd.model_folder import CLASSIFIER
 from hrkd.recipe import BenchConfig
-from hrkd_bench.examples import choose, read_examples
 from hrkd_bench.gate.findings import findings_document, findings_table, require_all
-from hrkd_bench.measurement.measure import SEED
-from hrkd_bench.measurement.memory_limit import smallest_limit
-from hrkd_bench.subjects import subject_of
 from hrkd_cli.bench_progress import bench_progress
 from hrkd_cli.extras import EXTRA_MODULES, is_installed
 from hrkd_cli.judge import Judge, write_findings
 from hrkd_cli.measurement_files import Files, read_measurement
 from hrkd_cli.output import Output
 from hrkd_cli.places import Place, here
-
-LIMIT_TEXTS = 50
-"""Texts whose answers must stay the same under a memory limit."""
 
 
 def measure(
@@ -38,7 +30,6 @@ def measure(
     files: Files,
     judge: Judge,
     place: Place = here,
-    memory_limit: bool = False,
 ) -> None:
     """Measure, write what was asked for, print the table, and check the budget.
 
@@ -50,8 +41,6 @@ def measure(
     compared = [path for baseline in baselines for path in with_onnx_teacher(baseline, output)]
     with bench_progress(output) as progress:
         value = place(bundles, compared, config, progress)
-        if memory_limit:
-            value = with_memory_limits(value, bundles)
     finish(value, output, files, judge)
 
 
@@ -84,19 +73,6 @@ def finish(value: dict[str, Any], output: Output, files: Files, judge: Judge) ->
     document = {**value, "findings": findings_document(findings)}
     show(document, output, *files.wanted, tables=[findings_table(findings, "Budget")])
     require_all(findings, "the budget")
-
-
-def with_memory_limits(value: dict[str, Any], bundles: Sequence[Path]) -> dict[str, Any]:
-    """Return a bench document with the smallest memory limit of each bundle; they are its last results."""
-    baselines, own = value["results"][: -len(bundles)], value["results"][-len(bundles) :]
-    found = []
-    for result, bundle in zip(own, bundles, strict=True):
-        subject = subject_of(bundle)
-        texts = read_examples(bundle, subject.label_names, subject.domain_names)
-        positions = choose(texts, LIMIT_TEXTS, SEED)
-        limit = smallest_limit(subject, texts, positions.tolist(), result["threads"])
-        found.append({**result, "memory_limit": asdict(limit)})
-    return {**value, "results": [*baselines, *found]}
 
 
 def with_onnx_teacher(baseline: Path, output: Output) -> list[Path]:

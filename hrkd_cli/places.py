@@ -13,6 +13,7 @@ from hrkd.recipe import BenchConfig
 from hrkd_bench.bench import bench
 from hrkd_bench.limits.profiles import Profile, find_profile
 from hrkd_bench.measurement.measure import Progress
+from hrkd_bench.measurement.memory_limit import add_memory_limits, smallest_limits
 from hrkd_bench.measurement.roofline import add_roofline, measure_rates
 from hrkd_bench.profiled import profiled
 from hrkd_cli.output import Output
@@ -38,6 +39,7 @@ class PlaceOptions:
         python: Python on it.
         wheels: Folder of wheels to make an environment there from.
         device: What it is called.
+        memory_limit: Whether the smallest memory limit of each bundle is searched for at that place, too.
     """
 
     target: str = HERE
@@ -51,12 +53,14 @@ class PlaceOptions:
     python: str | None = None
     wheels: Path | None = None
     device: str | None = None
+    memory_limit: bool = False
 
     def place(self, output: Output) -> Place:
         """Return how to measure there, with everything that can be refused refused.
 
         Raises:
-            BenchError: There is no such place or profile, or an option belongs to another place.
+            BenchError: There is no such place or profile, an option belongs to another place, or the device cannot be
+                reached or cannot measure.
         """
         if self.target not in (HERE, BROWSER):
             raise BenchError(f"there is no place `{self.target}` to measure at", hint=f"there are: {HERE}, {BROWSER}")
@@ -72,16 +76,22 @@ class PlaceOptions:
             given,
         )
         if self.target == BROWSER:
+            if self.memory_limit:
+                raise BenchError("--memory-limit ends processes of ours, which a browser is not", hint="leave it out")
             return in_browser(self.browser, self.assets)
         if self.host is not None:
             return self._on_host(self.host, output)
-        return here if self.profile is None else under(find_profile(self.profile, self.profiles))
+        place = here if self.profile is None else under(find_profile(self.profile, self.profiles))
+        return with_memory_limits(place) if self.memory_limit else place
 
     def _on_host(self, host: str, output: Output) -> Place:
+        """Return how to measure there; the device is asked now, before students are built or bundles packed."""
+        from hrkd_bench.device.facts import ask, check
         from hrkd_bench.device.remote import measure_there
         from hrkd_bench.device.ssh import Target
 
         target = Target(host, port=self.port, identity=self.identity, python=self.python or "python3")
+        check(ask(target), host, 0, brings_wheels=self.wheels is not None)
 
         def measure(
             bundles: Sequence[Path], baselines: Sequence[Path], config: BenchConfig, progress: Progress | None
@@ -89,7 +99,14 @@ class PlaceOptions:
             # A device has no PyTorch; a model folder's ONNX bundle stands beside it in the list.
             exported = [path for path in baselines if (path / MANIFEST).is_file()]
             measured = measure_there(
-                target, bundles, exported, config, progress=progress or _nobody, note=output.note, wheels=self.wheels
+                target,
+                bundles,
+                exported,
+                config,
+                progress=progress or _nobody,
+                note=output.note,
+                memory_limit=self.memory_limit,
+                wheels=self.wheels,
             )
             return measured.document(self.device)
 
@@ -120,6 +137,20 @@ def under(profile: Profile) -> Place:
         bundles: Sequence[Path], baselines: Sequence[Path], config: BenchConfig, progress: Progress | None
     ) -> dict[str, Any]:
         return profiled(profile, bundles, baselines=baselines, config=config, progress=progress)
+
+    return measure
+
+
+def with_memory_limits(place: Place) -> Place:
+    """Return how to measure at a place of this machine, and then search for each bundle's smallest memory limit."""
+
+    def measure(
+        bundles: Sequence[Path], baselines: Sequence[Path], config: BenchConfig, progress: Progress | None
+    ) -> dict[str, Any]:
+        document = place(bundles, baselines, config, progress)
+        if progress is not None:
+            progress("searching for the smallest memory limit", 0, 1)
+        return add_memory_limits(document, smallest_limits(bundles, document["results"][-1]["threads"]))
 
     return measure
 

@@ -28,13 +28,12 @@ from hrkd_bench.plan.grid import choose_measured
 from hrkd_bench.plan.predict import Candidate, predict
 from hrkd_cli.measurement_files import refuse_existing
 from hrkd_cli.output import Output
+from hrkd_cli.places import Place, here
 from hrkd_cli.plan_build import (
-    Measure,
     Workshop,
     bench_settings,
     candidates_of,
     grid_of,
-    measure_here,
     measured_positions,
 )
 from hrkd_cli.plan_recipe import planned_recipe, recipe_text
@@ -105,9 +104,7 @@ def _with_options(recipe: Recipe, target: str | None, threads: int | None) -> Re
     return parse_recipe(value, origin="command line")
 
 
-def make_plan(
-    recipe: Recipe, teacher: Path | None, request: PlanRequest, output: Output, *, measure: Measure = measure_here
-) -> None:
+def make_plan(recipe: Recipe, teacher: Path | None, request: PlanRequest, output: Output, place: Place = here) -> None:
     """Plan, print the table, and write the chosen shape as a recipe.
 
     Args:
@@ -115,7 +112,7 @@ def make_plan(
         teacher: Its trained teacher; None: what the recipe names.
         request: Budget and grid.
         output: Receives progress and the result.
-        measure: Measures bundles: on this machine, or on the device that the student is for.
+        place: Where bundles are measured: on this machine, or on the device that the student is for.
 
     Raises:
         BudgetError: Budget or grid cannot be used.
@@ -134,7 +131,7 @@ def make_plan(
     positions = measured_positions(source, config.max_texts or len(source.examples))
     candidates = candidates_of(source, shapes, positions)
     with RunFolder(request.work).locked():
-        workshop = Workshop(source, positions, config, request.work, output, measure)
+        workshop = Workshop(source, positions, config, request.work, output, place)
         document = _Planning(workshop, candidates, request).plan()
     _finish(document, source, request, output)
 

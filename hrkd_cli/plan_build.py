@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,15 @@ from hrkd.bundle import open_bundle
 from hrkd.errors import ArtifactError, ExportError, RecipeError
 from hrkd.plan_shape import Shape
 from hrkd.recipe import BenchConfig
-from hrkd_bench.bench import bench
 from hrkd_bench.document.schema import BenchDocument, read_document
 from hrkd_bench.examples import EvaluationTexts, choose
 from hrkd_bench.plan.grid import default_grid, parse_grid
 from hrkd_bench.plan.predict import Candidate
 from hrkd_cli.bench_progress import bench_progress
 from hrkd_cli.output import Output
+from hrkd_cli.places import Place
 from hrkd_export.untrained import StudentSource, precision_of, shape_of
 
-Measure = Callable[[Sequence[Path], BenchConfig, Output], dict[str, Any]]
-"""Measures bundles in one run, here or on another device, and returns the bench document; results in their order."""
 TEXTS = 700
 """Texts to measure on where the recipe names no number: enough for a p99, and for the share of every domain."""
 MOST_ROUNDS = 4
@@ -43,7 +41,7 @@ class Workshop:
         config: How.
         work: Folder of the finished bundles.
         output: Receives progress.
-        measure: Measures them.
+        place: Where they are measured.
     """
 
     source: StudentSource
@@ -51,7 +49,7 @@ class Workshop:
     config: BenchConfig
     work: Path
     output: Output
-    measure: Measure
+    place: Place
 
     def build(self, shapes: Sequence[Shape]) -> list[Path]:
         """Return a bundle for each shape, made now or by an earlier call with the same inputs."""
@@ -65,7 +63,9 @@ class Workshop:
 
     def run(self, shapes: Sequence[Shape]) -> BenchDocument:
         """Build shapes and measure them in one run; results are in the shapes' order."""
-        return read_document(self.measure(self.build(shapes), self.config, self.output))
+        bundles = self.build(shapes)
+        with bench_progress(self.output) as progress:
+            return read_document(self.place(bundles, [], self.config, progress))
 
     def _bundle(self, shape: Shape) -> Path:
         bundle = self.work / self.source.key(shape, self.positions)[:_KEY_LENGTH]
@@ -75,12 +75,6 @@ class Workshop:
             shutil.rmtree(bundle, ignore_errors=True)  # absent, or damaged since
             self.source.build(shape, self.positions, bundle, _silent)
         return bundle
-
-
-def measure_here(bundles: Sequence[Path], config: BenchConfig, output: Output) -> dict[str, Any]:
-    """Measure bundles on this machine."""
-    with bench_progress(output) as progress:
-        return bench(bundles, config=config, progress=progress)
 
 
 def bench_settings(config: BenchConfig) -> BenchConfig:

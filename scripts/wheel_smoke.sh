@@ -37,6 +37,10 @@ cd "$work"
 "$edge/hrkd" recipe list
 "$edge/hrkd" recipe validate demo >/dev/null
 "$edge/hrkd" bench bundle --max-texts 20 --output bench.json
+"$edge/hrkd" bench bundle --max-texts 20 --profile 1-core --output profile.json
+"$edge/hrkd" bench pack bundle --max-texts 20 --output runner.pyz
+"$edge/python" runner.pyz --output device.json
+"$edge/hrkd" bench merge device.json bundle --output merged.json
 "$edge/python" - <<'PY'
 import importlib.util
 import json

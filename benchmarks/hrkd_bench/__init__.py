@@ -2,8 +2,8 @@
 
 ``runtime.Classifier`` runs a bundle, ``bench.bench`` measures bundles and model folders against each other. From below:
 ``machine`` reads what this computer is and does, ``limits`` confine a process, ``measurement`` leaves samples behind,
-``document`` is the shape of what is kept, ``claims`` says what follows, ``gate`` judges it, ``report`` shows it. ``plan``
-and ``tuning`` choose with it; ``device`` and ``web`` measure elsewhere.
+``document`` is the shape of what is kept, ``claims`` says what follows, ``gate`` judges it, ``report`` shows it.
+``plan`` and ``tuning`` choose with it; ``device`` and ``web`` measure elsewhere.
 
 Importing any module of this package loads none of the four libraries that train and export (torch, transformers,
 optimum, onnx); a model folder is measured in a child process that does.

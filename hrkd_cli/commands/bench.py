@@ -9,7 +9,19 @@ import typer
 
 from hrkd_cli.commands import compare, merge, pack, tune
 from hrkd_cli.default_group import DefaultGroup
-from hrkd_cli.options import Json, JUnit, Markdown, Overwrite, Quiet
+from hrkd_cli.options import (
+    Host,
+    Identity,
+    Json,
+    JUnit,
+    Markdown,
+    Overwrite,
+    Port,
+    Profile,
+    Python,
+    Quiet,
+    Wheels,
+)
 
 EXAMPLES = """\b
 Examples:
@@ -23,6 +35,13 @@ Examples:
   hrkd bench pack runs/demo/bundles/int8 --output runner.pyz       (for a device that cannot be reached)
   hrkd bench tune runs/demo/bundles/int8 --save
   hrkd bench compare old.json new.json --max-slowdown 3%
+
+\b
+Further commands, each with its own --help:
+  hrkd bench compare   whether a measurement is worse than an earlier one
+  hrkd bench tune      which session settings are fastest here
+  hrkd bench pack      one file that measures on a device that cannot be reached
+  hrkd bench merge     what such a file brought back
 """
 app = typer.Typer(cls=DefaultGroup, help="Measure bundles on this machine.", rich_markup_mode=None)
 
@@ -63,25 +82,15 @@ def command(
         Path | None,
         typer.Option("--assets", metavar="FOLDER", help="node_modules with the page's libraries; npm's otherwise."),
     ] = None,
-    profile: Annotated[
-        str | None,
-        typer.Option("--profile", metavar="NAME", help="Measure under a small target's limits (docs/profiles.md)."),
-    ] = None,
+    profile: Profile = None,
     profiles: Annotated[
         Path | None, typer.Option("--profiles", metavar="FILE", help="YAML file with further profiles.")
     ] = None,
-    host: Annotated[
-        str | None, typer.Option("--host", metavar="USER@DEVICE", help="Measure on this machine, over ssh.")
-    ] = None,
-    port: Annotated[int | None, typer.Option("--port", metavar="N", help="Port of its ssh server.")] = None,
-    identity: Annotated[Path | None, typer.Option("--identity", metavar="FILE", help="Key to log in with.")] = None,
-    python: Annotated[
-        str | None, typer.Option("--python", metavar="PATH", help="Python on the device, 3.11 or later.")
-    ] = None,
-    wheels: Annotated[
-        Path | None,
-        typer.Option("--wheels", metavar="FOLDER", help="Wheels for an environment there; removed afterwards."),
-    ] = None,
+    host: Host = None,
+    port: Port = None,
+    identity: Identity = None,
+    python: Python = None,
+    wheels: Wheels = None,
     device: Annotated[
         str | None, typer.Option("--device", metavar="NAME", help="What the device is called; its processor.")
     ] = None,
@@ -122,7 +131,9 @@ def command(
     from hrkd_cli.recipes import bench_config
 
     out = Output(as_json, quiet)
-    place = PlaceOptions(target, profile, profiles, browser, assets, host, port, identity, python, wheels, device)
+    place = PlaceOptions(
+        target, profile, profiles, browser, assets, host, port, identity, python, wheels, device, memory_limit
+    )
     measure(
         bundles,
         out,
@@ -131,7 +142,6 @@ def command(
         files=Files(output, report, junit, markdown, overwrite),
         judge=Judge.of(budget, drops_from),
         place=place.place(out),
-        memory_limit=memory_limit,
     )
 
 

@@ -27,6 +27,9 @@ def command(
     max_texts: Annotated[
         int | None, typer.Option("--max-texts", metavar="N", help="Measure at most N texts, of all domains alike.")
     ] = None,
+    memory_limit: Annotated[
+        bool, typer.Option("--memory-limit", help="Find the smallest memory limit that each bundle passes there.")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -45,6 +48,7 @@ def command(
     compared = baselines or []
     found = recognise(bundles, compared)
     config = bench_config(threads=threads, max_texts=max_texts)
-    pack(output, found[len(compared) :], found[: len(compared)], config, overwrite=overwrite)
+    own, baselines_found = found[len(compared) :], found[: len(compared)]
+    pack(output, own, baselines_found, config, memory_limit=memory_limit, overwrite=overwrite)
     size = output.stat().st_size
     Output(as_json).result({"file": str(output), "size_bytes": size}, f"{output}: {size / 1e6:.1f} MB")

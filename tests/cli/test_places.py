@@ -28,6 +28,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--target", "browser", "--host", "pi@device"], "--target browser and --host name two places"),
         (["--assets", "folder"], "belong to --target browser"),
         (["--port", "22"], "belong to --host"),
+        (["--target", "browser", "--memory-limit"], "which a browser is not"),
         (["--target", "browser", "--rate", "5"], "a browser measures one bundle at a time"),
         (["--budget", "p95=5"], "needs one of the units"),
     ],

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from hrkd.bundle import open_bundle
-from hrkd.errors import BudgetError, BudgetMissed
+from hrkd.errors import BenchError, BudgetError, BudgetMissed
 from hrkd.plan_shape import Shape
 from hrkd.recipe import BenchConfig
 from hrkd.recipe_file import load_recipe
 from hrkd_bench.bench import bench
+from hrkd_bench.device import facts, remote
+from hrkd_bench.device.ssh import Target
 from hrkd_bench.gate.budget import parse_budget
 from hrkd_cli import plan as plan_module
 from hrkd_cli.output import Output
@@ -53,7 +55,7 @@ class FakeDevice:
         self.built.append(shape)
         make_bundle(bundle, name=shape.name, precision="int8", per_domain=2)
 
-    def measure(self, bundles: Sequence[Path], _config: BenchConfig, _output: Output) -> dict[str, Any]:
+    def measure(self, bundles: Sequence[Path], *_: object) -> dict[str, Any]:
         names = [open_bundle(bundle).name for bundle in bundles]
         self.runs.append(names)
         shapes = {shape.name: shape for shape in self.built}
@@ -74,7 +76,7 @@ def planned(
     monkeypatch.setattr(StudentSource, "build", lambda *arguments: device.build(*arguments))
     request = PlanRequest(parse_budget(budget), grid, 4, tmp_path / "work", tmp_path / "planned.yaml")
     capsys.readouterr()
-    make_plan(load_recipe(recipe), None, request, Output(as_json=True, quiet=True), measure=device.measure)
+    make_plan(load_recipe(recipe), None, request, Output(as_json=True, quiet=True), device.measure)
     return json.loads(capsys.readouterr().out)
 
 
@@ -154,8 +156,8 @@ def test_the_machine_is_watched_between_runs(template, tiny_recipe, tmp_path, mo
     """Prevents two runs on a machine that slowed down between them from being mixed without a word."""
 
     class Slowing(FakeDevice):
-        def measure(self, bundles: Sequence[Path], config: BenchConfig, output: Output) -> dict[str, Any]:
-            document = super().measure(bundles, config, output)
+        def measure(self, bundles: Sequence[Path], *given: object) -> dict[str, Any]:
+            document = super().measure(bundles, *given)
             for result in document["results"] if len(self.runs) > 1 else []:
                 result["latency_ms"]["end_to_end"]["p50"] *= 1.2
             return document
@@ -194,6 +196,8 @@ def test_the_command_plans_for_real(hrkd, tiny_recipe, tmp_path) -> None:
         (("--budget", "p95=5ms", "--grid", "depth=3"), "no axis `depth`"),
         (("--budget", "p95=5ms", "--grid", "vocab=90000"), "90000 pieces"),
         (("--budget", "p95=5ms", "--target", "avx3"), "target `avx3` is unknown"),
+        (("--budget", "p95=5ms", "--port", "22"), "belong to --host"),
+        (("--budget", "p95=5ms", "--host", "-oProxyCommand=x"), "is no host"),
     ],
 )
 def test_bad_input_is_refused_before_work(hrkd, tiny_recipe, tmp_path, arguments: tuple[str, ...], words: str) -> None:
@@ -202,6 +206,31 @@ def test_bad_input_is_refused_before_work(hrkd, tiny_recipe, tmp_path, arguments
     assert result.code == 2
     assert words in result.err
     assert not list((tmp_path / "work").glob("*/model.onnx"))
+
+
+def test_a_device_is_where_it_measures(hrkd, tiny_recipe, tmp_path, monkeypatch) -> None:
+    """Prevents `--host` from being accepted while this machine is measured, and a build for an unreachable device."""
+    options = ("--grid", "layers=1,2", "--grid", "width=16,32", "--grid", "precision=int8", "--measure", "4")
+    work = tmp_path / "work"
+
+    def unreachable(target: Target) -> None:
+        raise BenchError(f"{target.host}: no route")
+
+    def reached(target: Target, bundles: Sequence[Path], *_: object, **__: object) -> None:
+        raise BenchError(f"{len(bundles)} bundles for {target.host}")
+
+    def call() -> str:
+        result = hrkd("plan", tiny_recipe, "--budget", "p50=1s", *options, "--host", "pi@device", "--work", work)
+        assert result.code == 2
+        return result.err
+
+    monkeypatch.setattr(remote, "measure_there", reached)
+    monkeypatch.setattr(facts, "ask", unreachable)
+    assert "pi@device: no route" in call()
+    assert not work.exists()
+    monkeypatch.setattr(facts, "ask", lambda target: None)
+    monkeypatch.setattr(facts, "check", lambda *_, **__: None)
+    assert "4 bundles for pi@device" in call()
 
 
 def test_a_teacher_without_a_recipe_is_refused(hrkd, tmp_path) -> None:

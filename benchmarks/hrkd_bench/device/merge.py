@@ -22,6 +22,8 @@ from hrkd_bench.document.schema import read_document
 from hrkd_bench.examples import EvaluationTexts, Ids, choose, read_examples
 from hrkd_bench.machine.environment import Environment
 from hrkd_bench.measurement.measure import SEED
+from hrkd_bench.measurement.memory_limit import add_memory_limits
+from hrkd_bench.measurement.roofline import add_roofline
 from hrkd_bench.measurement.samples import Session
 from hrkd_bench.subjects import Subject
 
@@ -75,6 +77,10 @@ class Measured:
         )
         for result in document["results"]:
             result["device"] = device or self.environment.cpu
+        if self.result.rates is not None:
+            document = add_roofline(document, [subject.path for subject in self.subjects], self.result.rates)
+        if self.result.memory_limits:
+            document = add_memory_limits(document, self.result.memory_limits)
         return document
 
     def session(self) -> Session:

@@ -37,6 +37,7 @@ def pack(
     baselines: Sequence[Subject],
     config: BenchConfig,
     *,
+    memory_limit: bool = False,
     overwrite: bool = False,
 ) -> Plan:
     """Write the file.
@@ -46,6 +47,7 @@ def pack(
         subjects: Bundles as :func:`hrkd_bench.bench.recognise` returned them.
         baselines: Likewise.
         config: How to measure.
+        memory_limit: Whether to search for the smallest memory limit of each bundle, too.
         overwrite: Whether an existing file is replaced.
 
     Returns:
@@ -68,6 +70,7 @@ def pack(
         settings=config.model_dump(mode="json"),
         names=tuple(subject.name for subject in measured),
         num_baselines=len(baselines),
+        memory_limit=memory_limit,
         files={inside: sha256_file(path) for inside, path in files.items()},
     )
     with new_file(target, replace=overwrite) as stream:

@@ -20,6 +20,7 @@ class Plan:
         settings: Fields of `hrkd.recipe.BenchConfig`, checked where the plan was made.
         names: Of the bundles, in their order; unique.
         num_baselines: How many of them are baselines; they come first.
+        memory_limit: Whether the smallest memory limit of each bundle is searched for.
         files: SHA-256 of every file that was packed, by its path.
     """
 
@@ -28,4 +29,5 @@ class Plan:
     settings: dict[str, Any]
     names: tuple[str, ...]
     num_baselines: int
+    memory_limit: bool
     files: dict[str, str]

@@ -36,6 +36,7 @@ def measure_there(
     *,
     progress: Progress,
     note: Note,
+    memory_limit: bool = False,
     wheels: Path | None = None,
     emulated: bool = False,
 ) -> Measured:
@@ -48,6 +49,7 @@ def measure_there(
         config: How to measure.
         progress: Told about it.
         note: Told what the device is.
+        memory_limit: Whether to search for the smallest memory limit of each bundle, too.
         wheels: Folder of wheels for the device; a virtual environment is made of them there, and removed with the rest.
         emulated: Whether the device is an emulator that cannot be told from a real one.
 
@@ -62,7 +64,8 @@ def measure_there(
     subjects = recognise(bundles, baselines)
     with TemporaryDirectory(prefix="hrkd-pack-") as name:
         runner = Path(name) / "runner.pyz"
-        plan = pack(runner, subjects[len(baselines) :], subjects[: len(baselines)], config)
+        own, compared = subjects[len(baselines) :], subjects[: len(baselines)]
+        plan = pack(runner, own, compared, config, memory_limit=memory_limit)
         archive = None if wheels is None else _pack_wheels(wheels, Path(name) / "wheels.tar")
         facts = ask(target)
         note(describe(facts, target.host))

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from hrkd.errors import BenchError
 from hrkd.shape import ShapeError, from_json
 from hrkd_bench.device.plan import Plan
+from hrkd_bench.measurement.memory_limit import MemoryLimit
+from hrkd_bench.measurement.roofline import Rates
 
 RESULT_LIMIT_BYTES = 500_000_000
 RESULT_SCHEMA: Literal[1] = 1
@@ -34,6 +36,8 @@ class DeviceResult:
         emulation: What gave an emulator away; None on a real processor.
         answers: Of an emulator, one for each bundle; None otherwise.
         session: See :mod:`hrkd_bench.device.wire`; None of an emulator, whose times mean nothing.
+        rates: What the processor can compute, measured right after; None of an emulator.
+        memory_limits: Of each bundle, where the plan asked for them.
     """
 
     schema_version: Literal[1] = RESULT_SCHEMA
@@ -43,6 +47,8 @@ class DeviceResult:
     emulation: str | None
     answers: list[Answers] | None
     session: Any
+    rates: Rates | None
+    memory_limits: list[MemoryLimit] | None
 
 
 def read_result(path: Path) -> DeviceResult:
@@ -81,8 +87,10 @@ def parse_result(content: bytes, where: str) -> DeviceResult:
         result = from_json(DeviceResult, value)
     except ShapeError as error:
         raise BenchError(f"{where} is no result of a device: {error}", hint="measure again") from error
-    if (result.session is None) != (result.emulation is not None) or (result.answers is None) == (
-        result.session is None
-    ):
+    timed = (result.session is not None, result.rates is not None, result.answers is None)
+    if set(timed) != {result.emulation is None}:
         raise BenchError(f"{where} holds neither times nor the answers of an emulator", hint="measure again")
+    bundles = len(result.plan.names) - result.plan.num_baselines
+    if result.memory_limits is not None and len(result.memory_limits) != bundles:
+        raise BenchError(f"{where} holds other memory limits than of its {bundles} bundle(s)", hint="measure again")
     return result

@@ -28,7 +28,9 @@ from hrkd_bench.device.wire import session_to_json
 from hrkd_bench.examples import EvaluationTexts, Ids, choose, read_examples
 from hrkd_bench.machine.facts import read_machine
 from hrkd_bench.measurement.measure import SEED, Progress, measure
+from hrkd_bench.measurement.memory_limit import smallest_limits
 from hrkd_bench.measurement.process import WorkerProcess
+from hrkd_bench.measurement.roofline import measure_rates
 from hrkd_bench.measurement.rounds import run
 from hrkd_bench.subjects import Subject, subject_of
 
@@ -62,14 +64,24 @@ def measure_plan(root: Path, progress: Progress, *, emulated: bool = False) -> D
     positions = choose(texts, config.max_texts, SEED)
     emulation = find_emulation() or (f"said {_TOLD}" if emulated else None)
     environment = read_machine() | ({"cpu": f"emulated: {emulation}", "cpu_features": []} if emulation else {})
-    answers, session = None, None
+    answers = session = rates = limits = None
     if emulation is None:
         measured = measure(subjects, texts, positions, config, progress, num_baselines=plan.num_baselines)
-        session = session_to_json(measured)
+        session, rates = session_to_json(measured), measure_rates()
+        if plan.memory_limit:
+            progress("searching for the smallest memory limit", 0, 1)
+            limits = smallest_limits([subject.path for subject in subjects[plan.num_baselines :]], config.threads)
     else:
         answers = [answer(subject, texts, positions, config.threads, progress) for subject in subjects]
     return DeviceResult(
-        plan=plan, files=files, environment=environment, emulation=emulation, answers=answers, session=session
+        plan=plan,
+        files=files,
+        environment=environment,
+        emulation=emulation,
+        answers=answers,
+        session=session,
+        rates=rates,
+        memory_limits=limits,
     )
 
 
@@ -124,7 +136,7 @@ def _hand_over(result: Any, output: Path | None, channel: Channel) -> None:
         channel.result(text.encode())
         return
     write_text(output, text)
-    channel.say(f"{output}: bring it back, and `hrkd bench --merge {output.name}` reads it")
+    channel.say(f"{output}: bring it back, and `hrkd bench merge {output.name} BUNDLE...` reads it")
 
 
 def _remove(folder: Path) -> None:

@@ -16,9 +16,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,16 +26,19 @@ import numpy as np
 
 from hrkd.errors import BenchError
 from hrkd_bench.engines import require_engine
-from hrkd_bench.examples import EvaluationTexts
+from hrkd_bench.examples import EvaluationTexts, choose, read_examples
 from hrkd_bench.limits.confinement import Limits, check
 from hrkd_bench.measurement.process import ANSWER_TIMEOUT_SECONDS, WorkerProcess
-from hrkd_bench.subjects import Subject
+from hrkd_bench.subjects import Subject, subject_of
 
 Method = Literal["cgroup-v2", "cgroup-v1", "rlimit-data"]
 Progress = Callable[[int, int], None]
 """Called with the lower and the upper bound so far, in bytes."""
 MEGABYTE = 2**20
 RESOLUTION = MEGABYTE
+TEXTS = 50
+"""Texts whose answers must stay the same."""
+_SEED = 0
 _SMALLEST = 4 * MEGABYTE
 _LARGEST = 64 * 1024 * MEGABYTE
 _PATIENCE = 10.0
@@ -61,6 +64,23 @@ class MemoryLimit:
     texts: int
     file_bytes: int | None
     words: str
+
+
+def smallest_limits(bundles: Sequence[Path], threads: int) -> list[MemoryLimit]:
+    """Find the smallest limit of each bundle on some of its own texts; see :func:`smallest_limit`."""
+    found = []
+    for bundle in bundles:
+        subject = subject_of(bundle)
+        texts = read_examples(bundle, subject.label_names, subject.domain_names)
+        found.append(smallest_limit(subject, texts, choose(texts, TEXTS, _SEED).tolist(), threads))
+    return found
+
+
+def add_memory_limits(document: Mapping[str, Any], limits: Sequence[MemoryLimit]) -> dict[str, Any]:
+    """Return a bench document with the limits of its last results, which are those of the bundles."""
+    baselines, own = document["results"][: -len(limits)], document["results"][-len(limits) :]
+    found = [{**result, "memory_limit": asdict(limit)} for result, limit in zip(own, limits, strict=True)]
+    return {**document, "results": [*baselines, *found]}
 
 
 def smallest_limit(

@@ -25,6 +25,7 @@ from hrkd_bench.device.merge import with_device
 from hrkd_bench.device.remote import measure_there
 from hrkd_bench.device.ssh import Connection, Target
 from hrkd_bench.document.schema import read_document
+from hrkd_bench.measurement import memory_limit, roofline
 from ssh_server import QUICK, Server, make_key
 
 Step = Callable[[str, int, int], None]
@@ -72,8 +73,16 @@ def shim(path: Path, *lines: str) -> str:
     return str(path)
 
 
-def test_the_whole_run(measure: Callable[..., Any], bundle: Path, tmp_path: Path) -> None:
+def refuse(*_: object, **__: object) -> None:
+    """Stand for what must not be measured on this machine."""
+    raise AssertionError("measured on this machine")
+
+
+def test_the_whole_run(
+    measure: Callable[..., Any], bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Prevents a number of another model, another text or another machine from standing in the document."""
+    monkeypatch.setattr(roofline, "measure_rates", refuse)
     said: list[str] = []
     phases: list[str] = []
     measured = measure(note=said.append, progress=lambda phase, done, total: phases.append(phase))
@@ -85,12 +94,24 @@ def test_the_whole_run(measure: Callable[..., Any], bundle: Path, tmp_path: Path
     assert document.results[0].device == "shelf"
     assert document.results[0].latency_ms.end_to_end.n == 24
     assert document.environment.python == here.environment.python
+    assert document.roofline is not None
+    assert document.roofline.fp32_per_s > 1e6
     assert left_behind(tmp_path / "there") == []
     assert "onnxruntime" in said[0]
     assert {"copying the runner", "measuring"} <= set(phases)
     merged = read_document(with_device(here.model_dump(mode="json"), document.model_dump(mode="json"), "shelf"))
     assert [result.name for result in merged.results] == ["tiny", "tiny @ shelf"]
     assert merged.environments == {"shelf": document.environment}
+
+
+@pytest.mark.slow
+def test_the_memory_limit_is_the_devices(measure: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents this machine's memory limit from standing in a device's document. Slow: every try is a new process."""
+    monkeypatch.setattr(memory_limit, "smallest_limit", refuse)
+    limit = read_document(measure(memory_limit=True).document("shelf")).results[0].memory_limit
+    assert limit is not None
+    assert limit.texts == 24
+    assert limit.method is None or limit.limit_bytes
 
 
 @pytest.mark.parametrize("phase", ["copying the runner", "measuring"])
