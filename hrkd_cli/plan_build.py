@@ -21,7 +21,8 @@ from hrkd_bench.plan.predict import Candidate
 from hrkd_cli.bench_progress import bench_progress
 from hrkd_cli.output import Output
 from hrkd_cli.places import Place
-from hrkd_export.untrained import StudentSource, precision_of, shape_of
+from hrkd_export.plan_inputs import precision_of, shape_of
+from hrkd_export.untrained import StudentSource
 
 TEXTS = 700
 """Texts to measure on where the recipe names no number: enough for a p99, and for the share of every domain."""

@@ -21,9 +21,9 @@ from hrkd.artifact import hash_of
 from hrkd.bundle import TOKENIZER, EvalExample, Manifest, write_eval
 from hrkd.data.dataset import DomainDataset
 from hrkd.data.load import load_dataset
-from hrkd.errors import CheckpointError, ExportError
+from hrkd.errors import ExportError
 from hrkd.models import ClassifierConfig, MultiDomainClassifier, load_tokenizer, save_classifier
-from hrkd.models.encoder import build_encoder, read_config, resolve_base
+from hrkd.models.encoder import build_encoder, read_config
 from hrkd.models.shape import student_shape
 from hrkd.models.student import build_student
 from hrkd.plan_shape import FP32, Parameters, Shape
@@ -35,6 +35,7 @@ from hrkd_export.evaluation_texts import sample_examples
 from hrkd_export.export import export_bundle
 from hrkd_export.inputs import library_versions
 from hrkd_export.model import write_tokenizer
+from hrkd_export.plan_inputs import NUMBERS, config_of, evaluation_examples, precision_of, shape_of, teacher_folder
 from hrkd_export.quantizers.registry import way_of
 from hrkd_export.target import resolve_target
 from hrkd_export.tokenizer_surgery import describe
@@ -96,10 +97,10 @@ class StudentSource:
             CheckpointError: The teacher cannot be found.
         """
         dataset = load_dataset(recipe.data)
-        folder = teacher or _teacher_folder(recipe)
+        folder = teacher or teacher_folder(recipe)
         tokenizer = load_tokenizer(folder)
         names = classifier_config(dataset, tokenizer, recipe.data.max_length)
-        examples = sample_examples(_all_examples(dataset), recipe.export.eval_examples_per_domain)
+        examples = sample_examples(evaluation_examples(dataset), recipe.export.eval_examples_per_domain)
         return cls(recipe, dataset, read_config(folder), tokenizer, names, examples)
 
     def own_shape(self) -> Shape | None:
@@ -127,7 +128,7 @@ class StudentSource:
             shape: Of the student.
             rows: Of its word embedding.
         """
-        config = student_shape(self.teacher, _numbers(shape))
+        config = student_shape(self.teacher, config_of(shape))
         config.vocab_size = rows
         with torch.device("meta"):
             classifier = MultiDomainClassifier(build_encoder(config, attention="eager"), self.names)
@@ -175,7 +176,7 @@ class StudentSource:
         layers = given.teacher_layers if given.teacher_layers and len(given.teacher_layers) == shape.layers else None
         config = given.model_copy(
             update={
-                **_numbers(shape).model_dump(include={*_NUMBERS}),
+                **config_of(shape).model_dump(include={*NUMBERS}),
                 "preset": None,
                 "checkpoint": None,
                 "own_tokenizer": False,
@@ -228,7 +229,7 @@ class StudentSource:
             ExportError: It cannot be exported.
         """
         config = self.export_config(shape)
-        classifier, tokenizer = self._trimmed(self._random(_numbers(shape)), config)
+        classifier, tokenizer = self._trimmed(self._random(config_of(shape)), config)
         # A guard would keep layers of a student in float that knows nothing, and cutting twice would count twice.
         changes = {"trim_vocab": False, "max_vocab": None, "max_drop_per_domain": None, "max_size_mb": None}
         config = config.model_copy(update=changes)
@@ -267,63 +268,5 @@ class StudentSource:
         """Return all test texts where the export compares them with the recipe's, or else only the measured ones."""
         calibrates = config.quantize is not None and way_of(config.quantize).calibrates
         if calibrates or config.max_rows is not None:
-            return _all_examples(self.dataset)
+            return evaluation_examples(self.dataset)
         return [self.examples[position] for position in positions]
-
-
-_NUMBERS = ("layers", "hidden_size", "attention_heads", "intermediate_size")
-
-
-def shape_of(config: PretrainedConfig, precision: str) -> Shape:
-    """Return the shape of an encoder's configuration."""
-    inner = config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size
-    return Shape(config.num_hidden_layers, config.hidden_size, config.num_attention_heads, inner, precision=precision)
-
-
-def precision_of(config: ExportConfig) -> str:
-    """Return the precision that a recipe asks for; of a choice among several, the one that every target has."""
-    if config.quantize is None:
-        return FP32
-    return Quantization.INT8.value if config.quantize is Quantization.AUTO else config.quantize.value
-
-
-def _numbers(shape: Shape) -> StudentConfig:
-    return StudentConfig(
-        layers=shape.layers,
-        hidden_size=shape.hidden_size,
-        attention_heads=shape.attention_heads,
-        intermediate_size=shape.intermediate_size,
-        init=StudentInit.RANDOM,
-    )
-
-
-def _teacher_folder(recipe: Recipe) -> Path:
-    """Return the folder of the recipe's teacher before it is trained.
-
-    Raises:
-        CheckpointError: It stands on the Hub, whose files are not here before the teacher is trained.
-    """
-    adopted = recipe.teacher.adopt
-    source = next(iter(adopted.values())) if isinstance(adopted, dict) else adopted or recipe.teacher.base
-    folder = Path(resolve_base(str(source)))
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"the teacher's base `{source}` is no local folder, so its shape cannot be read before training",
-            hint="give the model folder of a trained teacher instead of the recipe",
-        )
-    return folder
-
-
-def _all_examples(dataset: DomainDataset) -> list[EvalExample]:
-    test, logits = dataset.test, (0.0,) * len(dataset.label_names)
-    pairs = test.text_pairs or (None,) * len(test)
-    return [
-        EvalExample(
-            text=text,
-            text_pair=pair,
-            label=dataset.label_names[label],
-            domain=dataset.domain_names[domain],
-            teacher_logits=logits,
-        )
-        for text, pair, label, domain in zip(test.texts, pairs, test.labels, test.domains, strict=True)
-    ]

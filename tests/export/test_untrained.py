@@ -15,7 +15,8 @@ from hrkd.plan_shape import Shape
 from hrkd.recipe import Recipe, StudentInit
 from hrkd_bench.runtime import Classifier
 from hrkd_export import export_bundle
-from hrkd_export.untrained import StudentSource, shape_of
+from hrkd_export.plan_inputs import shape_of
+from hrkd_export.untrained import StudentSource
 from minimal_recipe import recipe_with
 
 POSITIONS = tuple(range(24))
