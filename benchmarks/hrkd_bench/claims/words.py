@@ -76,9 +76,9 @@ def step_name(document: BenchDocument, step: Comparison) -> str:
 
 
 def step_differences(document: BenchDocument, step: Comparison) -> list[Estimate]:
-    """Return what a step changed in accuracy: on average, then in each domain in the document's order."""
+    """Return what a step changed in accuracy: on average, then in each domain, the worst one first."""
     by_name = {domain.domain: domain.difference for domain in step.domains}
-    return [step.accuracy_difference, *(by_name[name] for name in document.texts.domains)]
+    return [step.accuracy_difference, *(by_name[name] for name in document.worst_first())]
 
 
 def headline(document: BenchDocument) -> str:

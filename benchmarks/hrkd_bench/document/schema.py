@@ -193,6 +193,11 @@ class BenchDocument(Part):
         """Return the result of that name."""
         return next(result for result in self.results if result.name == name)
 
+    def worst_first(self) -> list[str]:
+        """Return the domains, those first in which the last result, which is what is shipped, is least accurate."""
+        shipped = self.results[-1].accuracy.domains
+        return sorted(self.texts.domains, key=lambda domain: shipped[domain])
+
 
 def read_document(value: Mapping[str, Any]) -> BenchDocument:
     """Check a loaded `bench.json`.

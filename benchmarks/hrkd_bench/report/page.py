@@ -69,7 +69,7 @@ def _figures(parsed: BenchDocument, curve: Sequence[tuple[float, float]], mark: 
     """Draw the figures; the SVG writer has escaped every name in them, so they are marked as safe."""
     drawn = [
         ("Time against the worst domain", trade_off_figure(parsed.results), _TRADE_OFF_CAPTION),
-        ("Accuracy by domain", accuracy_figure(parsed.results, list(parsed.texts.domains)), ""),
+        ("Accuracy by domain", accuracy_figure(parsed.results, parsed.worst_first()), ""),
         ("How long one text takes", latency_figure(parsed.results), ""),
         ("Size on disk", size_figure(parsed.results), ""),
     ]

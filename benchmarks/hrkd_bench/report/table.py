@@ -46,7 +46,7 @@ def bench_table(document: Mapping[str, Any]) -> Table:
 
 
 def domain_table(document: Mapping[str, Any]) -> Table:
-    """Return accuracy with one row per domain, one column per subject, and differences to the first subject.
+    """Return accuracy by domain, the worst one first, one column per subject, and differences to the first subject.
 
     Raises:
         ArtifactError: The document is damaged or of another schema.
@@ -58,10 +58,10 @@ def domain_table(document: Mapping[str, Any]) -> Table:
     table.add_column("texts", justify="right")
     for result in parsed.results:
         table.add_column(Text(_marked(result)), justify="right")
-    for domain, count in parsed.texts.domains.items():
+    for domain in parsed.worst_first():
         reference = first.accuracy.domains[domain]
         cells = [_with_difference(result.accuracy.domains[domain], reference) for result in others]
-        table.add_row(Text(domain), str(count), percent(reference), *cells)
+        table.add_row(Text(domain), str(parsed.texts.domains[domain]), percent(reference), *cells)
     table.add_section()
     reference = first.accuracy.average
     cells = [_with_difference(result.accuracy.average, reference) for result in others]

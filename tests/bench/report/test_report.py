@@ -89,6 +89,22 @@ def test_report_is_self_contained(document: dict[str, Any], tmp_path: Path) -> N
     assert "INVALID" not in page or not document["results"][0]["valid"]
 
 
+def test_the_worst_domain_of_what_is_shipped_comes_first(document: dict[str, Any], tmp_path: Path) -> None:
+    """Prevents the domain that suffers from standing where nobody looks."""
+    accuracy = document["results"][-1]["accuracy"]
+    accuracy["domains"] |= {"books": 0.7, "films": 0.9, "phones": 0.2}
+    accuracy["domain_intervals"] |= dict.fromkeys(("books", "films", "phones"), (0.0, 1.0))
+    for text in (render(document, tmp_path).partition("<h2>Accuracy</h2>")[2], printed(domain_table(document))):
+        places = [text.index(domain) for domain in ("phones", "books", "films")]
+        assert places == sorted(places)
+
+
+def test_every_device_is_described(document: dict[str, Any], tmp_path: Path) -> None:
+    """Prevents numbers of a board from standing beside the description of another machine only."""
+    document["environments"] = {"shelf": {**document["environment"], "cpu": "Cortex-A76"}}
+    assert "<dt>shelf</dt><dd>Cortex-A76" in render(document, tmp_path)
+
+
 def test_report_is_the_same_every_time(document: dict[str, Any], tmp_path: Path) -> None:
     """Prevents dates and random ids in the figures, which would make every report differ."""
     assert render(document, tmp_path) == render(document, tmp_path)
