@@ -15,7 +15,7 @@ from hrkd.models.student import build_student
 from hrkd.models.tokenizers import check_same_tokenizer
 from hrkd.recipe import ExportConfig, Quantization, Recipe, TeacherConfig
 from hrkd.run_folder import RunFolder
-from hrkd.training.general import general_texts
+from hrkd.training.general_texts import general_texts
 from hrkd.training.objective import DistillationObjective
 from hrkd_cli.data import token_counter
 from hrkd_cli.extras import is_installed
@@ -92,4 +92,4 @@ def _check_student(recipe: Recipe, base: Path, dataset: DomainDataset) -> None:
     if checkpoint is not None and not recipe.student.own_tokenizer:
         check_same_tokenizer(load_tokenizer(str(base)), checkpoint)
     if recipe.student.general is not None:
-        general_texts(recipe.student.general, dataset)
+        general_texts(recipe.student.general, dataset, on_disk=recipe.data.on_disk)

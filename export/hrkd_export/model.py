@@ -82,8 +82,7 @@ class ShippedModel:
             message(f"vocabulary: {vocabulary.pieces} of {vocabulary.pieces_before} pieces stay")
         classifier = cut_positions(classifier, names.max_length)
         if config.max_rows is not None and development is not None:
-            texts_seen = development.train.texts + (development.train.text_pairs or ())
-            classifier = share_rows(classifier, tokenizer, texts_seen, config.max_rows)
+            classifier = share_rows(classifier, tokenizer, tuple(development.train.all_texts()), config.max_rows)
             vocabulary = with_rows(vocabulary, len(tokenizer), len(word_rows(classifier)))
             message(f"word embedding: {vocabulary.rows} rows for {vocabulary.pieces} pieces")
         kept = sample_examples(examples, config.eval_examples_per_domain)

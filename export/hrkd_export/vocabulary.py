@@ -75,7 +75,7 @@ def trim_vocabulary(
             stays.
     """
     description = describe(tokenizer)
-    texts = _all_texts(train)
+    texts = tuple(train.all_texts())
     used = _encode(tokenizer, texts)
     always = special_ids(tokenizer, description) | character_ids(description) | needed_rows(classifier)
     unknown = unknown_id(description)
@@ -129,14 +129,12 @@ def _unknown_rates(
     special = [token["id"] for token in description["added_tokens"] if token["special"] and token["id"] != unknown]
     rates = {}
     for domain, name in enumerate(domain_names):
-        ids = np.concatenate([np.zeros(0, np.int32), *_encode(tokenizer, _all_texts(examples.of_domain(domain)))])
+        ids = np.concatenate(
+            [np.zeros(0, np.int32), *_encode(tokenizer, tuple(examples.of_domain(domain).all_texts()))]
+        )
         pieces = ids[~np.isin(ids, special)]
         rates[name] = float(np.mean(pieces == unknown)) if len(pieces) else 0.0
     return rates
-
-
-def _all_texts(examples: Examples) -> tuple[str, ...]:
-    return examples.texts + (examples.text_pairs or ())
 
 
 def _encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[Ids]:

@@ -128,13 +128,12 @@ def check_dataset(
         raise ValueError("a tokenizer needs max_length beside it")
     limit = max_length if tokenizer is not None and max_length is not None else MAX_CHARACTERS
     keys = {split: dataset.splits[split].keys() for split in Split}
-    labels_of: dict[str, set[int]] = {}
-    for split in Split:
-        for key, label in zip(keys[split], dataset.splits[split].labels.tolist(), strict=True):
-            labels_of.setdefault(key, set()).add(label)
+    distinct, contradicted = _contradicted(
+        np.concatenate(list(keys.values())), np.concatenate([dataset.splits[split].labels for split in keys])
+    )
     groups: dict[tuple[int, Split], GroupCheck] = {}
     for split in Split:
-        counts = _Columns.of(dataset, split, keys, labels_of, tokenizer or len)
+        counts = _Columns.of(dataset, split, keys, contradicted, tokenizer or len)
         for domain in range(len(dataset.domain_names)):
             groups[domain, split] = counts.group(dataset, domain, split, limit)
     size = sum(len(examples) for examples in dataset.splits.values())
@@ -144,7 +143,7 @@ def check_dataset(
         domains=dataset.domain_names,
         labels=dataset.label_names,
         size=size,
-        duplicates=size - len(labels_of),
+        duplicates=size - distinct,
         length_unit="characters" if tokenizer is None else "tokens",
         length_limit=limit,
         groups=tuple(groups[key] for key in sorted(groups, key=lambda key: (key[0], list(Split).index(key[1])))),
@@ -166,17 +165,17 @@ class _Columns:
         cls,
         dataset: DomainDataset,
         split: Split,
-        keys: Mapping[Split, list[str]],
-        labels_of: Mapping[str, set[int]],
+        keys: Mapping[Split, NDArray[np.uint64]],
+        contradicted: NDArray[np.uint64],
         length: Callable[[str], int],
     ) -> _Columns:
         own = keys[split]
-        train = set() if split is Split.TRAIN else set(keys[Split.TRAIN])
+        train = keys[Split.TRAIN][:0] if split is Split.TRAIN else keys[Split.TRAIN]
         examples = dataset.splits[split]
         return cls(
             duplicates=_repeats(own),
-            in_train=np.asarray([key in train for key in own], dtype=np.bool_),
-            conflicts=np.asarray([len(labels_of[key]) > 1 for key in own], dtype=np.bool_),
+            in_train=np.isin(own, train),
+            conflicts=np.isin(own, contradicted),
             empty=_empty(examples),
             lengths=_lengths(examples, length),
         )
@@ -204,12 +203,18 @@ class _Columns:
         )
 
 
-def _repeats(keys: list[str]) -> NDArray[np.bool_]:
-    seen: set[str] = set()
-    repeated = np.zeros(len(keys), dtype=np.bool_)
-    for index, key in enumerate(keys):
-        repeated[index] = key in seen
-        seen.add(key)
+def _contradicted(keys: NDArray[np.uint64], labels: NDArray[np.int64]) -> tuple[int, NDArray[np.uint64]]:
+    """Return how many different texts there are, and the keys of those that stand with more than one label."""
+    distinct, members = np.unique(keys, return_inverse=True)
+    lowest, highest = np.full(len(distinct), np.iinfo(np.int64).max), np.full(len(distinct), -1)
+    np.minimum.at(lowest, members, labels)
+    np.maximum.at(highest, members, labels)
+    return len(distinct), distinct[lowest != highest]
+
+
+def _repeats(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    repeated = np.ones(len(keys), dtype=np.bool_)
+    repeated[np.unique(keys, return_index=True)[1]] = False
     return repeated
 
 

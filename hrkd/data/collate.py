@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from hrkd.data.dataset import Examples
+from hrkd.data.token_store import stored_tokens
 from hrkd.errors import DataError
 
-_CHUNK = 1024
+_CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class TokenizedExamples:
     """All token ids of a split in one array, and what is needed to cut batches out of it.
 
     Attributes:
-        flat_ids: Ids of all examples, one after the other, int32.
+        flat_ids: Ids of all examples, one after the other, int32; mapped from a file where the texts are.
         offsets: Where each example starts, and the end of the last, shape (n+1,).
         labels: Shape (n,).
         domains: Shape (n,).
@@ -80,7 +82,7 @@ class TokenizedExamples:
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """Return the examples at ``indices``, shape (m,), padded on the right to the longest of them."""
-        lengths = self.lengths[indices]
+        lengths = self.offsets[indices + 1] - self.offsets[indices]
         columns = np.arange(lengths.max(initial=0))
         mask = columns < lengths[:, None]  # (m, T)
         ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
@@ -122,8 +124,21 @@ class Collator:
         self.max_length = max_length
 
     def encode(self, examples: Examples) -> TokenizedExamples:
-        """Tokenise all texts; of a pair, tokens are cut from the longer side. Token types are left to the model."""
-        encoded: list[NDArray[np.int32]] = []
+        """Tokenise all texts; of a pair, tokens are cut from the longer side. Token types are left to the model.
+
+        Raises:
+            DataError: The texts are on disk, and it is full.
+        """
+        if examples.is_stored:
+            flat_ids, offsets = stored_tokens(self._identity(examples), self._encoded(examples))
+        else:
+            rows = [row for part in self._encoded(examples) for row in part]
+            flat_ids = np.concatenate([*rows, np.zeros(0, dtype=np.int32)])
+            offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        return TokenizedExamples(flat_ids, offsets, examples.labels, examples.domains, int(self.tokenizer.pad_token_id))
+
+    def _encoded(self, examples: Examples) -> Iterator[list[NDArray[np.int32]]]:
+        """Yield the ids of some examples at a time."""
         for start in range(0, len(examples), _CHUNK):
             texts = list(examples.texts[start : start + _CHUNK])
             pairs = None if examples.text_pairs is None else list(examples.text_pairs[start : start + _CHUNK])
@@ -136,12 +151,11 @@ class Collator:
                 return_attention_mask=False,
                 return_token_type_ids=False,
             )["input_ids"]
-            encoded += [np.asarray(row, dtype=np.int32) for row in ids]
-        lengths = np.asarray([len(row) for row in encoded], dtype=np.int64)
-        return TokenizedExamples(
-            flat_ids=np.concatenate([*encoded, np.zeros(0, dtype=np.int32)]),
-            offsets=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)]),
-            labels=examples.labels,
-            domains=examples.domains,
-            pad_id=int(self.tokenizer.pad_token_id),
-        )
+            yield [np.asarray(row, dtype=np.int32) for row in ids]
+
+    def _identity(self, examples: Examples) -> dict[str, Any]:
+        """Return what decides the ids; how the tokenizer was last told to cut and pad does not."""
+        backend = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        parts = {name: value for name, value in backend.items() if name not in ("truncation", "padding")}
+        sides = (self.tokenizer.truncation_side, self.max_length)
+        return {"texts": examples.text_hash(), "tokenizer": parts, "cut": sides}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from itertools import repeat
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hrkd.data.stored import StoredTexts, Texts, join_texts, select_texts
 from hrkd.errors import DataError
 
 
@@ -25,13 +27,14 @@ class Split(StrEnum):
     """Reported, and never looked at before."""
 
 
+_WRITTEN_AT_ONCE = 256
 NO_LABEL = -1
 """Label id of a text without a label."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Texts of one split.
+    """Texts of one split, in memory or on disk.
 
     Attributes:
         texts: First (or only) text of each example.
@@ -40,8 +43,8 @@ class Examples:
         domains: Index into the domain names, shape (n,).
     """
 
-    texts: tuple[str, ...]
-    text_pairs: tuple[str, ...] | None
+    texts: Texts
+    text_pairs: Texts | None
     labels: NDArray[np.int64]
     domains: NDArray[np.int64]
 
@@ -60,8 +63,8 @@ class Examples:
         """Return the examples at ``indices``, shape (m,), in that order."""
         pairs = self.text_pairs
         return type(self)(
-            texts=tuple(self.texts[index] for index in indices),
-            text_pairs=None if pairs is None else tuple(pairs[index] for index in indices),
+            texts=select_texts(self.texts, indices),
+            text_pairs=None if pairs is None else select_texts(pairs, indices),
             labels=self.labels[indices],
             domains=self.domains[indices],
         )
@@ -70,9 +73,9 @@ class Examples:
         """Return these examples and then the others."""
         pairs = None
         if self.text_pairs is not None and other.text_pairs is not None:
-            pairs = self.text_pairs + other.text_pairs
+            pairs = join_texts(self.text_pairs, other.text_pairs)
         return type(self)(
-            self.texts + other.texts,
+            join_texts(self.texts, other.texts),
             pairs,
             np.concatenate([self.labels, other.labels]),
             np.concatenate([self.domains, other.domains]),
@@ -82,15 +85,43 @@ class Examples:
         """Return the examples of one domain id."""
         return self.select(np.flatnonzero(self.domains == domain))
 
-    def keys(self) -> list[str]:
-        """Return what identifies each example as a text: see :func:`text_key`."""
-        pairs = self.text_pairs or ("",) * len(self)
-        return [text_key(text, pair) for text, pair in zip(self.texts, pairs, strict=True)]
+    def all_texts(self) -> Iterator[str]:
+        """Yield all texts, then all second texts."""
+        yield from self.texts
+        yield from self.text_pairs or ()
+
+    def keys(self) -> NDArray[np.uint64]:
+        """Return what identifies each example as a text, shape (n,); see :func:`text_key`."""
+        return text_keys(self.texts, self.text_pairs)
+
+    def text_hash(self) -> str:
+        """Return the SHA-256 over the texts alone."""
+        digest = hashlib.sha256()
+        for column in (self.texts, self.text_pairs):
+            for part in _json_in_parts(column):
+                digest.update(part.encode())
+        return digest.hexdigest()
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the texts stay on disk."""
+        return isinstance(self.texts, StoredTexts)
 
 
-def text_key(text: str, text_pair: str = "") -> str:
-    """Return the text with runs of white space made one space: equal keys are the same text to a tokenizer."""
-    return " ".join(text.split()) + "\n" + " ".join(text_pair.split())
+def text_key(text: str, text_pair: str = "") -> int:
+    """Return 64 bits of a hash over the text with runs of white space made one space.
+
+    Equal keys are the same text to a tokenizer; ten million different texts share one with a probability of 3e-6.
+    """
+    normalized = " ".join(text.split()) + "\n" + " ".join(text_pair.split())
+    return int.from_bytes(hashlib.blake2b(normalized.encode(errors="surrogatepass"), digest_size=8).digest())
+
+
+def text_keys(texts: Texts, text_pairs: Texts | None) -> NDArray[np.uint64]:
+    """Return the key of each text, shape (n,)."""
+    pairs = repeat("") if text_pairs is None else text_pairs
+    found = (text_key(text, pair) for text, pair in zip(texts, pairs, strict=False))
+    return np.fromiter(found, dtype=np.uint64, count=len(texts))
 
 
 @dataclass(frozen=True)
@@ -138,9 +169,27 @@ class DomainDataset:
         for split, examples in parts:
             if examples is None:
                 continue
-            content = [examples.texts, examples.text_pairs, examples.labels.tolist(), examples.domains.tolist()]
-            digest.update(json.dumps([split, content]).encode())
+            digest.update(f"[{json.dumps(split)}, [".encode())
+            columns = (examples.texts, examples.text_pairs, examples.labels, examples.domains)
+            for number, column in enumerate(columns):
+                digest.update(b", " if number else b"")
+                for part in _json_in_parts(column):
+                    digest.update(part.encode())
+            digest.update(b"]]")
         return digest.hexdigest()
+
+
+def _json_in_parts(column: Sequence[Any] | NDArray[np.int64] | None) -> Iterator[str]:
+    """Yield what `json.dumps` writes of a column, without ever holding all of it."""
+    if column is None:
+        yield "null"
+        return
+    yield "["
+    for start in range(0, len(column), _WRITTEN_AT_ONCE):
+        part = column[start : start + _WRITTEN_AT_ONCE]
+        values = part.tolist() if isinstance(part, np.ndarray) else list(part)
+        yield (", " if start else "") + json.dumps(values)[1:-1]
+    yield "]"
 
 
 def validate_dataset(dataset: DomainDataset) -> None:

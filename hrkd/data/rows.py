@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hrkd.data.dataset import DomainDataset, Examples, Split, text_key, validate_dataset
+from hrkd.data.dataset import DomainDataset, Examples, Split, text_keys, validate_dataset
 from hrkd.data.splitting import seeded_split
+from hrkd.data.stored import StoredTexts, Texts, select_texts
 from hrkd.data.suggest import suggestion
 from hrkd.errors import DataError
 from hrkd.recipe import DataConfig
@@ -20,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Examples as a source reads them: parallel lists of length n.
+    """Examples as a source reads them: parallel sequences of length n.
 
     Attributes:
         texts: First (or only) text.
@@ -30,30 +32,34 @@ class Rows:
         splits: Split of each row, or None when the source has no split.
     """
 
-    texts: list[str]
+    texts: Texts
     labels: list[str]
     domains: list[str]
-    text_pairs: list[str] | None = None
+    text_pairs: Texts | None = None
     splits: list[Split] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def select(self, indices: Sequence[int]) -> Self:
-        """Return the rows at ``indices``."""
+    def select(self, indices: NDArray[np.int64]) -> Self:
+        """Return the rows at ``indices``, shape (m,)."""
         pairs, splits = self.text_pairs, self.splits
         return type(self)(
-            [self.texts[index] for index in indices],
+            select_texts(self.texts, indices),
             [self.labels[index] for index in indices],
             [self.domains[index] for index in indices],
-            None if pairs is None else [pairs[index] for index in indices],
+            None if pairs is None else select_texts(pairs, indices),
             None if splits is None else [splits[index] for index in indices],
         )
 
-    def keys(self) -> list[str]:
-        """Return what identifies each row as a text."""
-        pairs = self.text_pairs or [""] * len(self)
-        return [text_key(text, pair) for text, pair in zip(self.texts, pairs, strict=True)]
+    def where(self, wanted: Iterable[bool]) -> Self:
+        """Return the rows for which ``wanted``, of length n, is true; themselves when it is for all."""
+        mask = np.fromiter(wanted, dtype=np.bool_, count=len(self))
+        return self if mask.all() else self.select(np.flatnonzero(mask))
+
+    def keys(self) -> NDArray[np.uint64]:
+        """Return what identifies each row as a text, shape (n,)."""
+        return text_keys(self.texts, self.text_pairs)
 
     @classmethod
     def join(cls, parts: Sequence[Rows], source: str) -> Rows:
@@ -91,7 +97,7 @@ def build_dataset(rows: Rows, config: DataConfig, source: str, label_order: Sequ
         DataError: The result could not be trained on or scored; see :func:`hrkd.data.dataset.validate_dataset`.
     """
     domain_names = _choose_domains(sorted(set(rows.domains)), config.domains, source)
-    rows = rows.select([index for index, domain in enumerate(rows.domains) if domain in domain_names])
+    rows = rows.where(domain in domain_names for domain in rows.domains)
     rows = complete_splits(rows, config, source)
     present = set(rows.labels)
     label_names = [name for name in label_order if name in present]
@@ -99,24 +105,28 @@ def build_dataset(rows: Rows, config: DataConfig, source: str, label_order: Sequ
     label_ids = {name: index for index, name in enumerate(label_names)}
     domain_ids = {name: index for index, name in enumerate(domain_names)}
     everything = Examples(
-        tuple(rows.texts),
-        None if rows.text_pairs is None else tuple(rows.text_pairs),
-        np.asarray([label_ids[label] for label in rows.labels], dtype=np.int64),
-        np.asarray([domain_ids[domain] for domain in rows.domains], dtype=np.int64),
+        _unchanging(rows.texts),
+        None if rows.text_pairs is None else _unchanging(rows.text_pairs),
+        np.fromiter((label_ids[label] for label in rows.labels), dtype=np.int64, count=len(rows)),
+        np.fromiter((domain_ids[domain] for domain in rows.domains), dtype=np.int64, count=len(rows)),
     )
-    chosen = np.asarray(rows.splits, dtype=np.str_)
-    splits = {split: everything.select(np.flatnonzero(chosen == split.value)) for split in Split}
+    members = {split: [one is split for one in rows.splits or ()] for split in Split}
+    splits = {split: everything.select(np.flatnonzero(members[split])) for split in Split}
     dataset = DomainDataset(tuple(domain_names), tuple(label_names), splits, source)
     validate_dataset(dataset)
     return dataset
 
 
+def _unchanging(texts: Texts) -> Texts:
+    return texts if isinstance(texts, StoredTexts) else tuple(texts)
+
+
 def complete_splits(rows: Rows, config: DataConfig, source: str) -> Rows:
     """Give every row a split: a validation or test part that the source lacks is taken out of its training rows."""
     given = rows.splits if rows.splits is not None else [Split.TRAIN] * len(rows)
-    train = [index for index, split in enumerate(given) if split is Split.TRAIN]
+    train = np.flatnonzero([split is Split.TRAIN for split in given])
     lacks = [split for split in (Split.VALIDATION, Split.TEST) if split not in given]
-    if not lacks or not train:
+    if not lacks or not len(train):
         return replace(rows, splits=given)
     logger.info("%s: seeded split (seed %d) for %s", source, config.split_seed, " and ".join(lacks))
     part = rows.select(train)

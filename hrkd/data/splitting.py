@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hrkd.data.dataset import Split
 from hrkd.errors import DataError
@@ -23,13 +25,16 @@ ALIASES = {
 }
 
 
+_CODES = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+
+
 def parse_split(name: str) -> Split | None:
     """Return the split that ``name`` means (``dev`` is validation, upper case is fine), or None."""
     return ALIASES.get(name.strip().lower())
 
 
 def seeded_split(
-    keys: Sequence[str],
+    keys: NDArray[np.uint64],
     labels: Sequence[str],
     domains: Sequence[str],
     *,
@@ -43,7 +48,7 @@ def seeded_split(
     on its own examples and names only, so that leaving out a domain does not reshuffle the others.
 
     Args:
-        keys: What identifies each text, length n; equal keys are copies.
+        keys: What identifies each text, shape (n,); equal keys are copies.
         labels: Label name of each example.
         domains: Domain name of each example.
         validation_fraction: Part of each group for validation; at least one example where the group has three.
@@ -59,21 +64,30 @@ def seeded_split(
             "leave nothing to train on",
             hint="their sum must stay below 1",
         )
-    first = {key: index for index, key in reversed(list(enumerate(keys)))}
-    groups: dict[tuple[str, str], list[int]] = {}
-    for index in sorted(first.values()):
-        groups.setdefault((domains[index], labels[index]), []).append(index)
-    splits = [Split.TRAIN] * len(keys)
-    for (domain, label), members in groups.items():
-        generator = np.random.default_rng([seed, zlib.crc32(domain.encode()), zlib.crc32(label.encode())])
-        order = generator.permutation(np.asarray(members)).tolist()
+    _, first, copies = np.unique(keys, return_index=True, return_inverse=True)
+    label_ids, label_names = _coded(labels)
+    domain_ids, domain_names = _coded(domains)
+    is_first = np.zeros(len(keys), dtype=np.bool_)
+    is_first[first] = True
+    splits = np.zeros(len(keys), dtype=np.int8)
+    for domain, label in itertools.product(range(len(domain_names)), range(len(label_names))):
+        members = np.flatnonzero(is_first & (domain_ids == domain) & (label_ids == label))
+        if not len(members):
+            continue
+        names = (domain_names[domain], label_names[label])
+        order = np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)]).permutation(members)
         test = min(_share(len(order), test_fraction), len(order) - 1)
         validation = min(_share(len(order), validation_fraction), len(order) - test - 1)
-        for index in order[:test]:
-            splits[index] = Split.TEST
-        for index in order[test : test + validation]:
-            splits[index] = Split.VALIDATION
-    return [splits[first[key]] for key in keys]
+        splits[order[:test]] = _CODES.index(Split.TEST)
+        splits[order[test : test + validation]] = _CODES.index(Split.VALIDATION)
+    return [_CODES[code] for code in splits[first[copies]]]
+
+
+def _coded(names: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the id of each name, shape (n,), and the names."""
+    ids: dict[str, int] = {}
+    found = (ids.setdefault(name, len(ids)) for name in names)
+    return np.fromiter(found, dtype=np.int64, count=len(names)), list(ids)
 
 
 def _share(size: int, fraction: float) -> int:

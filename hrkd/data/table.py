@@ -34,6 +34,10 @@ class Table:
     numbers: Sequence[int]
     unit: str = "row"
 
+    def values(self, name: str) -> Sequence[Any]:
+        """Return a column; a row of JSON that lacks it has None there, and so have all rows of a piece that does."""
+        return self.columns[name] if name in self.columns else [None] * len(self.numbers)
+
 
 def rows_of(table: Table, config: DataConfig, *, domain: str | None = None, split: Split | None = None) -> Rows:
     """Take the configured columns out of a table.

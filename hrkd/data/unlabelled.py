@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from hrkd.data.dataset import NO_LABEL, DomainDataset, Examples, Split, text_key
-from hrkd.data.sources.files import read_table
+from hrkd.data.dataset import NO_LABEL, DomainDataset, Examples, Split
+from hrkd.data.row_store import stored_rows
+from hrkd.data.rows import Rows
+from hrkd.data.sources.files import read_pieces, read_table
 from hrkd.data.sources.vader import neutral_texts
-from hrkd.data.table import rows_of
+from hrkd.data.table import Table, rows_of
 from hrkd.errors import DataError
 from hrkd.recipe import DataConfig, DataSource
 
@@ -30,39 +33,46 @@ def load_unlabelled(config: DataConfig, dataset: DomainDataset) -> Examples:
     """
     name = str(config.unlabelled_texts)
     if name == NEUTRAL and config.source is DataSource.VADER:
-        known = set(dataset.domain_names)
-        found = [(domain, text, "") for domain, text in neutral_texts() if domain in known]
+        found = _neutral(dataset.domain_names)
     else:
         found = _read(Path(name).expanduser(), config)
-    unknown = {domain for domain, _, _ in found} - set(dataset.domain_names)
+    unknown = set(found.domains) - set(dataset.domain_names)
     if unknown:
         raise DataError(
             f"`data.unlabelled_texts` {name} has domains that the labelled texts lack: {', '.join(sorted(unknown))}",
             hint=f"known domains: {', '.join(dataset.domain_names)}",
         )
-    seen = {key for split in Split for key in Examples.keys(dataset.splits[split])}
-    kept = []
-    for domain, text, pair in found:
-        if text_key(text, pair) not in seen:
-            seen.add(text_key(text, pair))
-            kept.append((domain, text, pair))
-    if not kept:
+    labelled = np.concatenate([dataset.splits[split].keys() for split in Split])
+    keys = found.keys()
+    first = np.unique(keys, return_index=True)[1]
+    kept = found.select(np.sort(first[~np.isin(keys[first], labelled)]))
+    if not len(kept):
         raise DataError(f"`data.unlabelled_texts` {name} holds no text that is not in the labelled data already")
+    ids = {domain: number for number, domain in enumerate(dataset.domain_names)}
     return Examples(
-        tuple(text for _, text, _ in kept),
-        tuple(pair for _, _, pair in kept) if dataset.has_pairs else None,
+        kept.texts,
+        kept.text_pairs if dataset.has_pairs else None,
         np.full(len(kept), NO_LABEL, dtype=np.int64),
-        np.array([dataset.domain_names.index(domain) for domain, _, _ in kept], dtype=np.int64),
+        np.fromiter((ids[domain] for domain in kept.domains), dtype=np.int64, count=len(kept)),
     )
 
 
-def _read(path: Path, config: DataConfig) -> list[tuple[str, str, str]]:
-    """Return domain, text and pair of each row; a label column is not needed and not read."""
+def _neutral(domain_names: Sequence[str]) -> Rows:
+    found = [(domain, text) for domain, text in neutral_texts() if domain in domain_names]
+    return Rows([text for _, text in found], [""] * len(found), [domain for domain, _ in found])
+
+
+def _read(path: Path, config: DataConfig) -> Rows:
+    """Return the rows of a file; a label column is not needed and not read."""
     if not path.is_file():
         raise DataError(
             f"`data.unlabelled_texts` {path} is no file", hint="give a file with a text and a domain column"
         )
-    table = read_table(path)
-    blank = replace(table, columns={**table.columns, config.label_column: ["none"] * len(table.numbers)})
-    rows = rows_of(blank, config.model_copy(update={"split_column": None}))
-    return list(zip(rows.domains, rows.texts, rows.text_pairs or [""] * len(rows), strict=True))
+
+    def without_labels(table: Table) -> Rows:
+        blank = replace(table, columns={**table.columns, config.label_column: ["none"] * len(table.numbers)})
+        return rows_of(blank, config.model_copy(update={"split_column": None}))
+
+    if config.on_disk:
+        return stored_rows([path], config, (without_labels(piece) for piece in read_pieces(path)))
+    return without_labels(read_table(path))

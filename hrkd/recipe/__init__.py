@@ -68,6 +68,10 @@ __all__ = [
 ]
 
 
+_SAME_RESULT = {"data": {"on_disk"}}
+"""Settings that change how a result is reached, and not the result."""
+
+
 class Recipe(Section):
     """Everything that decides a run."""
 
@@ -95,7 +99,7 @@ class Recipe(Section):
 
     def section_hash(self, *sections: str) -> str:
         """Return one hash over the named sections and the seed: part of a stage's input hash."""
-        return hash_of(self.model_dump(mode="json", include={*sections, "seed"}))
+        return hash_of(self.model_dump(mode="json", include={*sections, "seed"}, exclude=_SAME_RESULT))
 
     def to_yaml(self) -> str:
         """Return the resolved recipe, every default spelled out, as YAML that reads back to an equal object."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hrkd.recipe.base import Fraction, Section
 
@@ -50,5 +50,14 @@ class DataConfig(Section):
     unlabelled_texts: Annotated[str, Field(min_length=1)] | None = None
     """Texts without a label, which the teacher answers and the student learns from as well: a file with a text and a
     domain column, or ``neutral`` for the texts that ``vader`` drops."""
+    on_disk: bool = False
+    """Whether texts and tokens stay in files that are mapped into memory, for data larger than it (``files`` and
+    ``hub``). Results are the same."""
     max_length: Annotated[int, Field(ge=8, le=512)] = 128
     """Longest input in tokens; longer texts are cut."""
+
+    @model_validator(mode="after")
+    def _only_files_and_hub_stay_on_disk(self) -> Self:
+        if self.on_disk and self.source not in (DataSource.FILES, DataSource.HUB, DataSource.MULTI_NLI):
+            raise ValueError(f"`on_disk` is for the sources `files`, `hub` and `multi_nli`; `{self.source}` is small")
+        return self

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hrkd import __version__
 from hrkd.artifact import StageRecord, hash_of
 from hrkd.data.batches import DomainBatches
 from hrkd.data.collate import Collator, TokenizedExamples
-from hrkd.data.dataset import NO_LABEL, DomainDataset, Examples
+from hrkd.data.dataset import NO_LABEL, Examples
+from hrkd.data.stored import Texts, select_texts
 from hrkd.device import Device, choose_device
-from hrkd.errors import DataError, RecipeError
+from hrkd.errors import RecipeError
 from hrkd.evaluation import EVALUATION_BATCH
 from hrkd.losses import hidden_error
 from hrkd.metrics import DomainScores
@@ -27,6 +29,7 @@ from hrkd.models import ClassifierConfig, MultiDomainClassifier, Teacher, load_c
 from hrkd.models.encoder import load_encoder
 from hrkd.models.student import build_student
 from hrkd.recipe import GeneralConfig, HiddenDistance, MethodConfig, Recipe
+from hrkd.training.general_texts import general_texts, hash_of_texts
 from hrkd.training.inputs import DistillationInputs
 from hrkd.training.loop import Stage, run_training
 from hrkd.training.objective import DistillationObjective
@@ -53,17 +56,16 @@ def distil_general(inputs: DistillationInputs, config: GeneralConfig) -> MultiDo
         RecipeError: The teacher is one classifier per domain and there is no base.
     """
     recipe = inputs.recipe
-    texts = general_texts(config, inputs.dataset)
-    input_hash = hash_of(
-        {"hrkd": __version__, "recipe": recipe.section_hash("data", "teacher", "student"), "texts": hash_of(texts)}
-    )
+    texts = general_texts(config, inputs.dataset, on_disk=recipe.data.on_disk)
+    sections = recipe.section_hash("data", "teacher", "student")
+    input_hash = hash_of({"hrkd": __version__, "recipe": sections, "texts": hash_of_texts(texts)})
     folder = inputs.run.root / STAGE
     if finished_before(folder, input_hash, inputs.observer, overwrite=inputs.overwrite) is None:
         _train(inputs, config, texts, input_hash)
     return load_classifier(folder)
 
 
-def _train(inputs: DistillationInputs, config: GeneralConfig, texts: list[str], input_hash: str) -> StageRecord:
+def _train(inputs: DistillationInputs, config: GeneralConfig, texts: Texts, input_hash: str) -> StageRecord:
     recipe, tokenizer = inputs.recipe, inputs.readers.teacher
     torch.manual_seed(recipe.seed)
     device = choose_device(config.precision)
@@ -130,32 +132,13 @@ def _imitated(recipe: Recipe, teacher: Teacher, label_names: tuple[str, ...]) ->
     )
 
 
-def general_texts(config: GeneralConfig, dataset: DomainDataset) -> list[str]:
-    """Return the texts of the stage in a seeded order, without copies.
-
-    Raises:
-        DataError: The file cannot be read, or there are too few.
-    """
-    if config.texts is None:
-        found = [*dataset.train.texts, *(dataset.train.text_pairs or ())]
-    else:
-        try:
-            found = Path(config.texts).expanduser().read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"`student.general.texts` {config.texts} cannot be read: {error}") from error
-    distinct = list(dict.fromkeys(text for text in found if text.strip()))
-    if len(distinct) < 20:
-        raise DataError(f"`student.general` has {len(distinct)} texts; it needs at least 20")
-    order = np.random.default_rng(0).permutation(len(distinct))
-    return [distinct[index] for index in order]
-
-
-def _split(texts: list[str]) -> tuple[Examples, Examples]:
+def _split(texts: Texts) -> tuple[Examples, Examples]:
     """Return the texts that measure progress, and those that are learned from."""
     held_out = min(HELD_OUT, len(texts) // 10)
-    return _unlabelled(texts[:held_out]), _unlabelled(texts[held_out:])
+    places = np.arange(len(texts))
+    return _unlabelled(texts, places[:held_out]), _unlabelled(texts, places[held_out:])
 
 
-def _unlabelled(texts: list[str]) -> Examples:
-    nothing = np.zeros(len(texts), dtype=np.int64)
-    return Examples(tuple(texts), None, nothing + NO_LABEL, nothing)
+def _unlabelled(texts: Texts, places: NDArray[np.int64]) -> Examples:
+    nothing = np.zeros(len(places), dtype=np.int64)
+    return Examples(select_texts(texts, places), None, nothing + NO_LABEL, nothing)

@@ -68,7 +68,7 @@ def cached_teacher(
             "teacher": teacher_hash,
             "wanted": asdict(wanted),
             "tokens": [
-                hashlib.sha256(array.tobytes()).hexdigest()
+                hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
                 for array in (examples.flat_ids, examples.offsets, examples.domains)
             ],
             "dtype": str(device.dtype),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hrkd.data.dataset import DomainDataset, Split
+from hrkd.data.row_store import PIECE_ROWS, in_pieces, stored_rows
 from hrkd.data.rows import Rows, build_dataset
 from hrkd.data.splitting import parse_split
 from hrkd.data.table import Table, rows_of
@@ -45,8 +46,12 @@ def load_files(config: DataConfig) -> DomainDataset:
     if not path.exists():
         raise DataError(f"`{path}` does not exist", hint="correct `data.path`; it is relative to the current folder")
     parts = _parts(path) if path.is_dir() else [_Part(path)]
-    rows = [rows_of(read_table(part.path), config, domain=part.domain, split=part.split) for part in parts]
-    return build_dataset(Rows.join(rows, f"`{path}`"), config, f"`{path}`")
+    if config.on_disk:
+        rows = stored_rows([part.path for part in parts], config, _checked_pieces(parts, config))
+    else:
+        read = [rows_of(read_table(part.path), config, domain=part.domain, split=part.split) for part in parts]
+        rows = Rows.join(read, f"`{path}`")
+    return build_dataset(rows, config, f"`{path}`")
 
 
 def read_table(path: Path) -> Table:
@@ -55,13 +60,30 @@ def read_table(path: Path) -> Table:
     Raises:
         DataError: The format is unknown, the file is empty or damaged, or it is not UTF-8; names the line.
     """
+    pieces = list(read_pieces(path))
+    names = dict.fromkeys(name for piece in pieces for name in piece.columns)
+    columns = {name: [value for piece in pieces for value in piece.values(name)] for name in names}
+    return Table(pieces[0].name, columns, [number for piece in pieces for number in piece.numbers], pieces[0].unit)
+
+
+def read_pieces(path: Path) -> Iterator[Table]:
+    """Read one file some thousand rows at a time; see :func:`read_table`."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"`{path}` has no known format", hint=f"the name must end with one of: {', '.join(READERS)}")
-    table = reader(path)
-    if not table.numbers:
+    is_empty = True
+    for piece in reader(path):
+        is_empty = False
+        yield piece
+    if is_empty:
         raise DataError(f"`{path}` holds no rows")
-    return table
+
+
+def _checked_pieces(parts: Sequence[_Part], config: DataConfig) -> Iterator[Rows]:
+    """Yield the rows of all parts; as in memory, all of them name their split or none does."""
+    for part in parts:
+        for piece in read_pieces(part.path):
+            yield rows_of(piece, config, domain=part.domain, split=part.split)
 
 
 def _parts(folder: Path) -> list[_Part]:
@@ -86,50 +108,70 @@ def _data_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in READERS)
 
 
-def _read_utf8(path: Path) -> str:
-    content = path.read_bytes()
+@contextmanager
+def _opened(path: Path, newline: str) -> Iterator[TextIO]:
+    """Open a text file; a byte that is not UTF-8 is refused with its line."""
     try:
-        return content.decode("utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline=newline) as stream:
+            yield stream
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"`{path}`, line {line}: byte 0x{content[error.start]:02x} is not UTF-8", hint=ENCODING_HINT
-        ) from error
+        line, byte = _first_wrong_byte(path)
+        raise DataError(f"`{path}`, line {line}: byte 0x{byte:02x} is not UTF-8", hint=ENCODING_HINT) from error
 
 
-def _read_delimited(path: Path, delimiter: str) -> Table:
+def _first_wrong_byte(path: Path) -> tuple[int, int]:
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return number, line[error.start]
+    return 0, 0
+
+
+def _read_delimited(path: Path, delimiter: str) -> Iterator[Table]:
     """Read a file with a header line; quoting as in RFC 4180, for tab-separated files too."""
     previous_limit = csv.field_size_limit(sys.maxsize)  # the default refuses texts of 131,072 characters
-    try:
-        reader = csv.reader(io.StringIO(_read_utf8(path), newline=""), delimiter=delimiter, strict=True)
-        header = next(reader, [])
-        repeated = [name for at, name in enumerate(header) if name in header[:at]]
-        if repeated:
-            raise DataError(f"`{path}` has two columns `{repeated[0]}`", hint="rename one of them in the header")
-        numbers: list[int] = []
-        rows: list[list[str]] = []
+    with _opened(path, "") as stream:
+        reader = csv.reader(stream, delimiter=delimiter, strict=True)
+        try:
+            header = next(reader, [])
+            repeated = [name for at, name in enumerate(header) if name in header[:at]]
+            if repeated:
+                raise DataError(f"`{path}` has two columns `{repeated[0]}`", hint="rename one of them in the header")
+            for part in in_pieces(_delimited_rows(reader, path, header)):
+                columns = {name: [row[at] for _, row in part] for at, name in enumerate(header)}
+                yield Table(f"`{path}`", columns, [number for number, _ in part], "line")
+        except csv.Error as error:
+            hint = "check the quotes around texts"
+            raise DataError(f"`{path}`, line {reader.line_num}: {error}", hint=hint) from error
+        finally:
+            csv.field_size_limit(previous_limit)
+
+
+def _delimited_rows(reader: Any, path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    start = reader.line_num + 1
+    for row in reader:
+        if row:
+            if len(row) != len(header):
+                raise DataError(
+                    f"`{path}`, line {start}: {len(row)} fields, but the header has {len(header)}",
+                    hint='put texts that hold the delimiter or a quote in quotes, inner quotes doubled ("")',
+                )
+            yield start, row
         start = reader.line_num + 1
-        for row in reader:
-            if row:
-                if len(row) != len(header):
-                    raise DataError(
-                        f"`{path}`, line {start}: {len(row)} fields, but the header has {len(header)}",
-                        hint='put texts that hold the delimiter or a quote in quotes, inner quotes doubled ("")',
-                    )
-                numbers.append(start)
-                rows.append(row)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"`{path}`, line {reader.line_num}: {error}", hint="check the quotes around texts") from error
-    finally:
-        csv.field_size_limit(previous_limit)
-    return Table(f"`{path}`", {name: [row[at] for row in rows] for at, name in enumerate(header)}, numbers, "line")
 
 
-def _read_json_lines(path: Path) -> Table:
-    numbers: list[int] = []
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(_read_utf8(path).split("\n"), start=1):
+def _read_json_lines(path: Path) -> Iterator[Table]:
+    with _opened(path, "\n") as stream:
+        for part in in_pieces(_json_rows(stream, path)):
+            names = dict.fromkeys(name for _, row in part for name in row)
+            columns = {name: [row.get(name) for _, row in part] for name in names}
+            yield Table(f"`{path}`", columns, [number for number, _ in part], "line")
+
+
+def _json_rows(stream: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(stream, start=1):
         if line.strip():
             try:
                 row = json.loads(line)
@@ -140,27 +182,26 @@ def _read_json_lines(path: Path) -> Table:
                 ) from error
             if not isinstance(row, dict):
                 raise DataError(f"`{path}`, line {number}: {type(row).__name__} instead of a JSON object")
-            numbers.append(number)
-            rows.append(row)
-    names = dict.fromkeys(name for row in rows for name in row)
-    return Table(f"`{path}`", {name: [row.get(name) for row in rows] for name in names}, numbers, "line")
+            yield number, row
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_parquet(path: Path) -> Iterator[Table]:
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise MissingExtraError("reading Parquet", "train") from error
+    first = 1
     try:
-        columns = pyarrow.parquet.read_table(path).to_pydict()
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(PIECE_ROWS):
+                yield Table(f"`{path}`", batch.to_pydict(), range(first, first + batch.num_rows))
+                first += batch.num_rows
     except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
         raise DataError(f"`{path}` cannot be read as Parquet: {error}", hint="write the file again") from error
-    size = max((len(values) for values in columns.values()), default=0)
-    return Table(f"`{path}`", columns, range(1, size + 1))
 
 
-READERS: dict[str, Callable[[Path], Table]] = {
+READERS: dict[str, Callable[[Path], Iterator[Table]]] = {
     ".csv": lambda path: _read_delimited(path, ","),
     ".tsv": lambda path: _read_delimited(path, "\t"),
     ".jsonl": _read_json_lines,

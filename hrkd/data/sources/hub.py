@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hrkd.data.dataset import DomainDataset, Split
+from hrkd.data.row_store import PIECE_ROWS, stored_rows_of
 from hrkd.data.rows import Rows, build_dataset
 from hrkd.data.splitting import parse_split
 from hrkd.data.table import Table, rows_of
@@ -66,7 +67,7 @@ def load_multi_nli(config: DataConfig) -> DomainDataset:
     rows = _rows(config, {name: parts[name] for name in ("train", test)}, {"train": Split.TRAIN, test: Split.TEST})
     rows = replace(rows, labels=[_nli_label(label) for label in rows.labels])
     genres = {domain for domain, split in zip(rows.domains, rows.splits or (), strict=True) if split is Split.TRAIN}
-    rows = rows.select([index for index, domain in enumerate(rows.domains) if domain in genres])
+    rows = rows.where(domain in genres for domain in rows.domains)
     return build_dataset(rows, config, f"`{path}`", MULTI_NLI_LABELS)
 
 
@@ -107,11 +108,22 @@ def _rows(config: DataConfig, parts: Mapping[str, Any], splits: Mapping[str, Spl
     if Split.TRAIN not in splits.values():
         raise DataError(f"`{config.path}` has no training part", hint="use `source: files` with a split column")
     given = None if set(splits.values()) == {Split.TRAIN} and config.split_column is not None else splits
-    rows = []
+    if config.on_disk:
+        source = {"hub": config.path, "parts": {name: part._fingerprint for name, part in parts.items()}}
+        return stored_rows_of(source, config, _pieces(config, parts, given, PIECE_ROWS))
+    size = max(part.num_rows for part in parts.values())
+    return Rows.join(list(_pieces(config, parts, given, size)), f"`{config.path}`")
+
+
+def _pieces(
+    config: DataConfig, parts: Mapping[str, Any], given: Mapping[str, Split] | None, size: int
+) -> Iterator[Rows]:
+    """Yield the rows of all parts, ``size`` at a time."""
     for name, part in parts.items():
-        table = Table(f"`{config.path}` [{name}]", _Columns(part), range(1, part.num_rows + 1))
-        rows.append(rows_of(table, config, split=None if given is None else given[name]))
-    return Rows.join(rows, f"`{config.path}`")
+        for start in range(0, part.num_rows, max(1, size)):
+            piece = part.select(range(start, min(start + size, part.num_rows)))
+            table = Table(f"`{config.path}` [{name}]", _Columns(piece), range(start + 1, start + piece.num_rows + 1))
+            yield rows_of(table, config, split=None if given is None else given[name])
 
 
 class _Columns(Mapping[str, list[Any]]):

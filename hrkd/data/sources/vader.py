@@ -27,17 +27,19 @@ def load_vader(config: DataConfig) -> DomainDataset:
         DataError: They cannot be fetched; see :func:`hrkd.data.fetch.fetch_vader`.
     """
     folder = fetch_vader()
-    rows = Rows([], [], [])
-    seen: set[str] = set()
+    texts: list[str] = []
+    labels: list[str] = []
+    domains: list[str] = []
+    seen: set[int] = set()
     for name in sorted(VADER.members):
         for rating, text in read_ratings(folder / name):
             key = text_key(text)
             if abs(rating) > NEUTRAL_RATING and key not in seen:
                 seen.add(key)
-                rows.texts.append(text)
-                rows.labels.append("positive" if rating > 0 else "negative")
-                rows.domains.append(Path(name).stem)
-    return build_dataset(rows, config, f"vader ({VADER.package} {VADER.version})")
+                texts.append(text)
+                labels.append("positive" if rating > 0 else "negative")
+                domains.append(Path(name).stem)
+    return build_dataset(Rows(texts, labels, domains), config, f"vader ({VADER.package} {VADER.version})")
 
 
 def neutral_texts() -> list[tuple[str, str]]:
