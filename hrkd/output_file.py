@@ -24,7 +24,7 @@ def new_file(target: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
         ArtifactError: ``target`` exists and ``replace`` is false, or is no file at all; raised before the block runs,
             or after it when the target came into being meanwhile.
     """
-    _check_target(target, replace)
+    check_target(target, replace=replace)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -32,13 +32,18 @@ def new_file(target: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        _check_target(target, replace)
+        check_target(target, replace=replace)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _check_target(target: Path, replace: bool) -> None:
+def check_target(target: Path, *, replace: bool) -> None:
+    """Refuse to write to what exists and may not be replaced, or is no file.
+
+    Raises:
+        ArtifactError: That is so.
+    """
     if not target.exists() and not target.is_symlink():
         return
     if not target.is_file():

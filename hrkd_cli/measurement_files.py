@@ -8,6 +8,7 @@ from typing import Any
 
 from hrkd.artifact import read_json
 from hrkd.errors import ArtifactError
+from hrkd.output_file import check_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,13 @@ class Files:
 
 
 def refuse_existing(path: Path | None, *, overwrite: bool) -> None:
-    """Refuse to replace a file unasked.
+    """Refuse to replace a file unasked, and a folder at all.
 
     Raises:
-        ArtifactError: ``path`` exists and ``overwrite`` is false.
+        ArtifactError: ``path`` exists and ``overwrite`` is false, or it is no file.
     """
-    if path is not None and path.exists() and not overwrite:
-        raise ArtifactError(f"`{path}` exists already", hint="choose another name, or pass --overwrite")
+    if path is not None:
+        check_target(path, replace=overwrite)
 
 
 def read_measurement(path: Path) -> dict[str, Any]:

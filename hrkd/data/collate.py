@@ -39,6 +39,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def select(self, rows: torch.Tensor) -> Batch:
+        """Return the rows with these numbers, padded as they are."""
+        columns = (self.input_ids, self.attention_mask, self.domain_ids, self.labels, self.indices)
+        return Batch(*(column[rows] for column in columns))
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on ``device``; the copy does not block when the device allows that."""
         return Batch(

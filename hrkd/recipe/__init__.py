@@ -5,7 +5,7 @@ One module per section; every default is written there and nowhere else. Buildin
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -68,7 +68,12 @@ __all__ = [
 ]
 
 
-_SAME_RESULT = {"data": {"on_disk"}}
+_SAME_RESULT: Any = {
+    "data": {"on_disk": True},
+    "teacher": {"training": {"micro_batches": True}},
+    "student": {"general": {"micro_batches": True}},
+    "training": {"micro_batches": True},
+}
 """Settings that change how a result is reached, and not the result."""
 
 

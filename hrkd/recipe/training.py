@@ -27,6 +27,9 @@ class TrainingConfig(Section):
     learning_rate: PositiveFloat = 1e-4
     batch_size: PositiveInt = 16
     """Examples per domain in each step."""
+    micro_batches: PositiveInt = 1
+    """In how many parts a step's batch is computed, one after the other, to save memory; changes no result, and costs
+    another forward pass. Raised by itself when memory runs out."""
     weight_decay: NonNegativeFloat = 0.01
     """Not applied to biases and layer-norm weights."""
     warmup_fraction: Fraction = 0.1

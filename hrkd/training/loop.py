@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from hrkd.distributed import average_gradients, largest_over_ranks, rank, world_
 from hrkd.errors import HrkdError, Interrupted
 from hrkd.metrics import DomainScores
 from hrkd.recipe import TrainingConfig
+from hrkd.training.gradients import with_fewer_at_once
 from hrkd.training.interrupt import stop_on_signal
 from hrkd.training.observer import Observer, StepReport
 from hrkd.training.optimization import OuterSchedule, build_optimizer, learning_rate_factor, set_learning_rate
@@ -32,41 +32,7 @@ from hrkd.training.state import (
     read_progress,
     save_state,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """What an objective says about one batch.
-
-    Attributes:
-        loss: Scalar to minimise.
-        terms: Detached scalars for the log.
-        domain_ratios: R, (L+1, K), detached; None where there is no graph.
-        hierarchical_ratios: Per level l >= 1 the compare-aggregate weights (K, l+1); empty without a hierarchy.
-    """
-
-    loss: Tensor
-    terms: dict[str, Tensor] = field(default_factory=dict)
-    domain_ratios: Tensor | None = None
-    hierarchical_ratios: Sequence[Tensor] = ()
-
-
-class Objective(Protocol):
-    """What is minimised; ``trainable`` holds the model and whatever trains beside it."""
-
-    trainable: nn.Module
-
-    @property
-    def model(self) -> nn.Module:
-        """What is validated and kept."""
-        ...
-
-    def __call__(self, batch: Batch, progress: float) -> StepResult:
-        """Run forward on one domain-balanced batch; ``progress`` is the fraction of all steps done.
-
-        Where several processes share a batch, the result is that of the whole one in all of them.
-        """
-        ...
+from hrkd.training.step import Objective, StepResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +95,14 @@ def run_training(objective: Objective, stage: Stage, observer: Observer, *, resu
     """
     optimizer = build_optimizer(objective.trainable, stage.config, stage.outer)
     progress, best = _start(objective, stage, optimizer, observer, resume=resume)
+    progress.micro_batches = max(progress.micro_batches, stage.config.micro_batches)
     stage = stage.of_processes(progress.processes)
     observer.started(stage.name, progress.step, stage.total_steps)
     speed = _Speed()
     with stop_on_signal() as stop:
         while progress.step < stage.total_steps:
             batch = stage.batch(stage.batches, progress.step)
-            report = _step(objective, stage, optimizer, batch, progress.step, speed)
+            report = _step(objective, stage, optimizer, batch, progress, speed, observer.message)
             progress.step += 1
             progress.graph.record(report)
             observer.step(report)
@@ -178,30 +145,35 @@ def _step(
     stage: Stage,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
-    step: int,
+    progress: Progress,
     speed: _Speed,
+    message: Callable[[str], None],
 ) -> StepReport:
     """Do one optimisation step and describe it."""
+    step = progress.step
     config, done = stage.config, step / stage.total_steps
     learning_rate = config.learning_rate * learning_rate_factor(step, stage.total_steps, config.warmup_fraction)
     set_learning_rate(optimizer, learning_rate)
     objective.trainable.train()
-    with stage.device.autocast():
-        result = objective(batch, done)
-    loss = result.loss.item()
-    if not math.isfinite(loss):
-        raise HrkdError(
-            f"the loss became {loss} in step {step + 1} of the {stage.name}",
-            hint="lower `learning_rate`, or use `precision: fp32`; the last checkpoint is kept",
-        )
-    result.loss.backward()
+
+    def check(result: StepResult) -> None:
+        if not math.isfinite(loss := result.loss.item()):
+            raise HrkdError(
+                f"the loss became {loss} in step {step + 1} of the {stage.name}",
+                hint="lower `learning_rate`, or use `precision: fp32`; the last checkpoint is kept",
+            )
+
+    device, num_domains = stage.device, stage.batches.num_domains
+    result, progress.micro_batches = with_fewer_at_once(
+        objective, batch, done, device, num_domains, progress.micro_batches, check, message
+    )
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     average_gradients(parameters)
     nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     outer = _outer_step(stage, optimizer, batch, step, learning_rate)
-    terms = {"loss": loss, **{name: value.item() for name, value in {**result.terms, **outer}.items()}}
+    terms = {"loss": result.loss.item(), **{name: value.item() for name, value in {**result.terms, **outer}.items()}}
     ratios = {} if result.domain_ratios is None else _by_level(result.domain_ratios)
     speed_now = speed.count(len(batch.labels) * world_size())
     history = [level.tolist() for level in result.hierarchical_ratios]

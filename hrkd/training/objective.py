@@ -20,9 +20,9 @@ from hrkd.models import ClassifierOutput, Teacher
 from hrkd.recipe import GraphVariant, MethodConfig, TermWeights
 from hrkd.relation import GraphOutput, build_graph, domain_prototypes
 from hrkd.training.imitation import Imitation
-from hrkd.training.loop import StepResult
 from hrkd.training.outer import outer_direction, outer_loss, ratio_gradient, ratio_surrogate, without_noise
 from hrkd.training.shares import Comparison, common_noise, row_counts, whole_comparison
+from hrkd.training.step import StepResult
 from hrkd.training.teacher_outputs import TeacherOutput, TeacherOutputs, Wanted
 
 

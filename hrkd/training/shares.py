@@ -19,7 +19,14 @@ from torch import Tensor
 from hrkd.data.collate import Batch
 from hrkd.distributed import from_main, rank, world_size
 from hrkd.errors import DistributedError
-from hrkd.losses import LossTerms, domain_counts, labelled_counts, mean_over_ranks, pair_mask
+from hrkd.losses import (
+    LossTerms,
+    active_parts,
+    domain_counts,
+    labelled_counts,
+    mean_over_ranks,
+    pair_mask,
+)
 from hrkd.recipe import AttentionTerm
 
 
@@ -61,7 +68,7 @@ def own_rows(indices: NDArray[np.int64], num_domains: int) -> NDArray[np.int64]:
 def whole_comparison(
     own: Comparison, batch: Batch, num_domains: int, attention: AttentionTerm, example_weights: Tensor | None
 ) -> Comparison:
-    """Return the comparison of the whole batch from that of this process's rows.
+    """Return the comparison of the whole batch from that of this process's rows, and of this part of them.
 
     Args:
         own: What this process computed.
@@ -70,7 +77,7 @@ def whole_comparison(
         attention: Decides over what the attention terms are means.
         example_weights: (K*B,), with which the imitation terms were computed.
     """
-    if world_size() == 1:
+    if world_size() == 1 and active_parts() is None:
         return own
     terms, mask = own.terms, batch.attention_mask
     tokens = domain_counts(mask, num_domains, example_weights)
@@ -96,14 +103,15 @@ def row_counts(labels: Tensor, num_domains: int) -> Tensor:
 
 @contextmanager
 def common_noise(device: torch.device) -> Iterator[None]:
-    """Draw the same random numbers in all processes: what each computes from the whole must come out alike in all.
+    """Draw the same random numbers in all processes and parts: what is computed from the whole must come out alike.
 
     The released graph has dropout; with noise of their own, processes would weigh one batch by several ratios.
     """
-    if world_size() == 1:
+    parts = active_parts()
+    if world_size() == 1 and parts is None:
         yield
         return
-    seed = from_main(torch.randint(2**62, (1,))).item()
+    seed = from_main(torch.randint(2**62, (1,))).item() if parts is None else parts.noise_seed
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int(seed))
         yield

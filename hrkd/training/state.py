@@ -40,6 +40,7 @@ class Progress:
         best_domains: Validation accuracy per domain at that step.
         history: ``[step, average]`` of every evaluation.
         graph: The domain ratios so far.
+        micro_batches: In how many parts a step's batch is computed, because more did not fit into memory.
         processes: How many began the training: they decide, with the recipe, how many texts a step has.
     """
 
@@ -50,6 +51,7 @@ class Progress:
     best_domains: dict[str, float] = field(default_factory=dict)
     history: list[tuple[int, float]] = field(default_factory=list)
     graph: GraphHistory = field(default_factory=GraphHistory)
+    micro_batches: int = 1
     processes: int = 1
 
 

@@ -30,12 +30,13 @@ from hrkd.models.encoder import load_encoder, resolve_base
 from hrkd.precision import at_least_float32
 from hrkd.recipe import Precision, Recipe
 from hrkd.run_folder import RunFolder
-from hrkd.training.loop import StepResult, run_training
+from hrkd.training.loop import run_training
 from hrkd.training.observer import Observer, Observers
 from hrkd.training.prepare import PreparedData, classifier_config, prepare_data
 from hrkd.training.scoring import shared_logits
 from hrkd.training.shares import row_counts
 from hrkd.training.stage import finished_before, held_run, observer_of_main, write_stage
+from hrkd.training.step import StepResult
 from hrkd.training.tensorboard import TensorBoardObserver
 
 STAGE = "teacher"

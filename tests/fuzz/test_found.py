@@ -15,6 +15,8 @@ from hrkd.errors import ArtifactError, DataError
 from hrkd_cli.main import main
 from tiny_bundle import make_bundle
 
+DEMO = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "demo.json"
+
 
 def test_a_zip_that_lost_a_byte(tmp_path: Path) -> None:
     """Prevents `Invalid argument`: a byte too few moves the first member to position -1, which zipfile lets through."""
@@ -44,6 +46,17 @@ def test_json_lines_beyond_pythons_limits(tmp_path: Path, line: str) -> None:
     (tmp_path / "reviews.jsonl").write_text(f'{{"text": "fine"}}\n{line}\n', encoding="utf-8")
     with pytest.raises(DataError, match="line 2"):
         read_table(tmp_path / "reviews.jsonl")
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_folder_where_a_file_shall_be_written(
+    overwrite: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prevents `Is a directory` after minutes of measuring: a folder is no file that may be replaced."""
+    make_bundle(tmp_path / "bundle", per_domain=2)
+    for line in (["report", str(DEMO)], ["bench", str(tmp_path / "bundle")]):
+        assert main([*line, "--output", str(tmp_path / "bundle"), *overwrite]) == 2
+        assert "is not a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", [["bundle", "verify"], ["report"], ["predict"], ["evaluate"], ["export"]])

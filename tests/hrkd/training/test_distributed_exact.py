@@ -100,11 +100,17 @@ def make_distillation(encoder: Path, method: Mapping[str, Any], *, weighted: boo
     return objective
 
 
-def train(objective: Objective, examples: TokenizedExamples, batch_size: int, folder: Path) -> dict[str, Tensor]:
+def train(
+    objective: Objective, examples: TokenizedExamples, batch_size: int, folder: Path, micro_batches: int = 1
+) -> dict[str, Tensor]:
     """Run a few steps and return all parameters as they are after the last one."""
     scores = itertools.count(1)
     config = TrainingConfig(
-        epochs=STEPS * BATCH * 2 / PER_DOMAIN, learning_rate=1e-2, batch_size=batch_size, evaluations_per_epoch=0.1
+        epochs=STEPS * BATCH * 2 / PER_DOMAIN,
+        learning_rate=1e-2,
+        batch_size=batch_size,
+        micro_batches=micro_batches,
+        evaluations_per_epoch=0.1,
     )
     stage = Stage(
         name="student",
@@ -141,7 +147,10 @@ def assert_same(build: Callable[[], Objective], examples: TokenizedExamples, fol
     assert first == second
     moved = [name for name, value in expected.items() if not torch.equal(value, before[name])]
     assert len(moved) > 10
-    actual = from_bytes(first)
+    assert_near(from_bytes(first), expected)
+
+
+def assert_near(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     assert actual.keys() == expected.keys()
     apart = {name: float((actual[name] - value).abs().max()) for name, value in expected.items()}
     assert max(apart.values()) < LARGEST_DIFFERENCE, apart
@@ -163,6 +172,25 @@ def test_two_processes_are_one_with_the_double_batch(name: str, tiny_encoder: Pa
     """Ratios of each process's own prototypes, or means of means, train another student; every curve looks fine."""
     build = partial(make_distillation, tiny_encoder, METHODS[name], weighted=False)
     assert_same(build, make_examples(unlabelled=False), tmp_path)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_in_parts_is_the_batch(name: str, tiny_encoder: Path, tmp_path: Path) -> None:
+    """Saving memory must not change the method: ratios of each part's own prototypes, or a term that counts N times."""
+    build = partial(make_distillation, tiny_encoder, METHODS[name] | {"label_weight": 0.5}, weighted=True)
+    examples = make_examples(unlabelled=True)
+    expected = train(build(), examples, 2 * BATCH, tmp_path / "one")
+    assert_near(train(build(), examples, 2 * BATCH, tmp_path / "parts", micro_batches=3), expected)
+
+
+def test_two_processes_with_batches_in_parts(tiny_encoder: Path, tmp_path: Path) -> None:
+    """Parts and processes divide and multiply the same gradient; doing it twice would go unnoticed in each alone."""
+    build = partial(make_distillation, tiny_encoder, METHODS["scores, reference"], weighted=False)
+    examples = make_examples(unlabelled=False)
+    expected = train(build(), examples, 2 * BATCH, tmp_path / "one")
+    first, second = results_of(lambda: to_bytes(train(build(), examples, BATCH, tmp_path / "two", micro_batches=2)))
+    assert first == second
+    assert_near(from_bytes(first), expected)
 
 
 def test_unequal_labels_and_weights_count_once(tiny_encoder: Path, tmp_path: Path) -> None:

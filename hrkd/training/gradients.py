@@ -1,0 +1,145 @@
+"""From a batch to gradients: at once, or in parts where it does not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+
+from hrkd.data.collate import Batch
+from hrkd.device import Device
+from hrkd.distributed import world_size
+from hrkd.errors import HrkdError
+from hrkd.losses import Parts
+from hrkd.training.step import Objective, StepResult
+
+Check = Callable[[StepResult], None]
+"""Raises where a loss must not be learned from."""
+
+
+def leave_gradients(
+    objective: Objective, batch: Batch, progress: float, device: Device, num_domains: int, number: int, check: Check
+) -> StepResult:
+    """Compute the loss of a batch in ``number`` parts and add its gradients to those of the parameters.
+
+    With more than one part teacher and student run forward twice on each; what is left in memory at any time is one
+    part's. Dropout draws the same numbers both times.
+
+    Args:
+        objective: What to minimise.
+        batch: B examples of each of K domains, in domain order.
+        progress: Fraction of all steps done.
+        device: Where to run.
+        num_domains: K.
+        number: At most B.
+        check: Asked about the loss before the first gradient.
+
+    Returns:
+        What the objective says about the whole batch.
+    """
+    parts = Parts(number) if number > 1 else None
+    pieces = in_parts(batch, num_domains, number) if parts else [batch]
+    states = [_look_at(objective, piece, progress, device, parts, part) for part, piece in enumerate(pieces)]
+    for part, (piece, state) in enumerate(zip(pieces, states, strict=True)):
+        if parts is not None:
+            if part == 0:
+                parts.add_up()
+            state.restore()
+        with parts.of(part) if parts else nullcontext(), device.autocast():
+            result = objective(piece, progress)
+        if part == 0:
+            check(result)
+        (result.loss / number).backward()
+    return result
+
+
+def with_fewer_at_once(
+    objective: Objective,
+    batch: Batch,
+    progress: float,
+    device: Device,
+    num_domains: int,
+    number: int,
+    check: Check,
+    message: Callable[[str], None],
+) -> tuple[StepResult, int]:
+    """Call :func:`leave_gradients`, and again with twice as many parts whenever memory runs out.
+
+    Args:
+        objective, batch, progress, device, num_domains, check: See there.
+        number: Parts to begin with.
+        message: Told about every try that failed.
+
+    Returns:
+        What the objective says, and the number of parts that fit.
+
+    Raises:
+        HrkdError: One text of each domain does not fit either, or several processes train, which would have to agree.
+    """
+    largest = len(batch) // num_domains
+    while True:
+        state, number = RandomState(device), min(number, largest)
+        try:
+            return leave_gradients(objective, batch, progress, device, num_domains, number, check), number
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if number == largest or world_size() > 1:
+                raise HrkdError(
+                    f"out of memory with {len(batch) // number} texts of {batch.input_ids.shape[1]} tokens at once",
+                    hint="raise `micro_batches`, which changes no result, or lower `batch_size` or `data.max_length`",
+                ) from error
+        # Outside of the handler, whose error holds what the failed try had in memory.
+        objective.trainable.zero_grad(set_to_none=True)
+        state.restore()
+        if device.device.type == "cuda":
+            torch.cuda.empty_cache()
+        number *= 2
+        message(f"out of memory: a step is done in {min(number, largest)} parts from here on, with the same result")
+
+
+def _look_at(
+    objective: Objective, piece: Batch, progress: float, device: Device, parts: Parts | None, part: int
+) -> RandomState:
+    """Let a part hand in its sums; return the random state before it."""
+    state = RandomState(device)
+    if parts is not None:
+        with torch.no_grad(), parts.of(part), device.autocast():
+            objective(piece, progress)
+    return state
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device or the machine has no memory left; PyTorch has no class of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def in_parts(batch: Batch, num_domains: int, number: int) -> list[Batch]:
+    """Return ``number`` parts of a batch with rows of every domain in each; they may differ by a row per domain.
+
+    Args:
+        batch: B examples of each of K domains, in domain order.
+        num_domains: K.
+        number: At most B.
+    """
+    rows = torch.arange(len(batch), device=batch.labels.device).unflatten(0, (num_domains, -1))
+    return [batch.select(rows[:, part::number].flatten()) for part in range(number)]
+
+
+class RandomState:
+    """The random numbers that dropout would draw next, so that they can be drawn again."""
+
+    def __init__(self, device: Device) -> None:
+        self._on_gpu = device.device.type == "cuda"
+        self._cpu = torch.get_rng_state()
+        self._gpu = torch.cuda.get_rng_state(device.device) if self._on_gpu else None
+        self._device = device.device
+
+    def restore(self) -> None:
+        """Go back to it."""
+        torch.set_rng_state(self._cpu)
+        if self._gpu is not None:
+            torch.cuda.set_rng_state(self._gpu, self._device)
