@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hrkd.errors import HrkdError
+from hrkd.losses import Parts
 from hrkd.models import load_classifier
 from hrkd.recipe import Recipe
 from hrkd.run_folder import RunFolder
@@ -79,6 +80,26 @@ def test_the_step_is_repeated_in_parts_with_the_same_noise(
     assert [text for text in messages.said if "out of memory" in text] == [
         f"out of memory: a step is done in {parts} parts from here on, with the same result" for parts in (2, 4)
     ]
+
+
+def test_dropout_draws_the_same_numbers_in_both_passes(
+    tmp_path: Path, teacher: Path, make_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a part whose gradient belongs to other sums than it handed in."""
+    real, apart = Parts.sum, []
+
+    def compared(self: Parts, own: torch.Tensor) -> torch.Tensor:
+        if self._sums is not None:
+            apart.append(float((own.detach() - self._seen[self._part][self._call]).abs().max()))
+        return real(self, own)
+
+    monkeypatch.setattr(Parts, "sum", compared)
+    recipe = make_recipe(
+        student={"layers": 2, "dropout": 0.3}, training={"epochs": 0.2, "batch_size": 4, "micro_batches": 2}
+    )
+    student_of(recipe, teacher, tmp_path / "parts")
+    assert len(apart) > 4
+    assert max(apart) == 0.0
 
 
 def test_the_found_number_is_kept_in_the_checkpoint(
