@@ -93,6 +93,18 @@ def headline(document: BenchDocument) -> str:
     )
 
 
+def cold_starts(document: BenchDocument) -> int:
+    """Return how often each model was started afresh: in every round, and as often as was asked for at least."""
+    return max(int(document.config.get(name) or 1) for name in ("rounds", "cold_starts"))
+
+
+def speed_interval(document: BenchDocument) -> str:
+    """Say what the intervals of ratios of times rest on."""
+    if any(comparison.verdict is None for comparison in document.comparisons):
+        return "Speed: likewise, from one round, which says nothing about how much processes differ."
+    return "Speed: Student's, over rounds of fresh processes that take turns."
+
+
 def invalid_reasons(document: BenchDocument) -> list[str]:
     """Return why results must not be relied on, each reason once."""
     reasons = [reason for result in document.results for reason in result.invalid_reasons]
