@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hrkd.artifact import hash_of, new_folder, read_json, sha256_file, write_json
 from hrkd.data.dataset import Split
-from hrkd.data.fetch import cache_root
 from hrkd.data.rows import Rows
+from hrkd.data.store import stored
 from hrkd.data.stored import StoredTexts
 from hrkd.errors import ArtifactError, DataError, MissingExtraError
 from hrkd.recipe import DataConfig
@@ -19,13 +17,11 @@ from hrkd.recipe import DataConfig
 if TYPE_CHECKING:
     import pyarrow
 
-logger = logging.getLogger(__name__)
-
 Row = TypeVar("Row")
 PIECE_ROWS = 256
 """Rows that are in memory while they are read and checked."""
-VERSION = 1
-_TABLE, _RECORD = "rows.arrow", "record.json"
+VERSION = 2
+_TABLE = "rows.arrow"
 _READ_BY = ("text_column", "text_pair_column", "label_column", "domain_column", "split_column")
 """Settings that decide what is taken out of a file."""
 
@@ -36,60 +32,30 @@ def in_pieces(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield part
 
 
-def stored_rows(files: Sequence[Path], config: DataConfig, pieces: Iterable[Rows]) -> Rows:
-    """Return rows whose texts stay on disk, written now or by an earlier call with the same files and columns.
+def stored_rows(source: object, config: DataConfig | None, pieces: Iterable[Rows]) -> Rows:
+    """Return rows whose texts stay on disk, written now or by an earlier call with the same source and columns.
 
     Args:
-        files: What the pieces are read from; known by name and content.
-        config: Names of the columns.
+        source: JSON values that decide what the pieces hold besides the columns: the content that is read, and what
+            its place says about domains, labels and splits.
+        config: Names of the columns, if it has any.
         pieces: The checked rows; read only when they are not stored yet.
 
     Raises:
         DataError: A piece is refused, there is no row, or the disk is full; nothing is kept then.
         MissingExtraError: pyarrow is not installed.
     """
-    content = [(str(file), sha256_file(file)) for file in files]
-    return stored_rows_of({"files": content}, config, pieces)
-
-
-def stored_rows_of(source: object, config: DataConfig | None, pieces: Iterable[Rows]) -> Rows:
-    """Do what :func:`stored_rows` does for a source that is no file.
-
-    Args:
-        source: JSON values that identify the content.
-        config: Names of the columns, if it has any.
-        pieces: The checked rows.
-    """
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("`data.on_disk`", "train") from error
     columns = {name: getattr(config, name, None) for name in _READ_BY}
-    key = hash_of({"version": VERSION, "source": source, "columns": columns})
-    folder = cache_root() / "rows" / key[:16]
-    if not _is_intact(folder, key):
-        try:
-            with new_folder(folder, replace=True) as temporary:
-                count = _write(temporary / _TABLE, pieces)
-                write_json(temporary / _RECORD, {"key": key, "rows": count, "sha256": sha256_file(temporary / _TABLE)})
-        except OSError as error:
-            raise DataError(
-                f"the texts cannot be kept in `{folder}`: {error}",
-                hint="free some space, or set HRKD_CACHE to another folder",
-            ) from error
-        logger.info("kept %d rows in %s, which may be deleted at any time", count, folder)
+    identity = {"version": VERSION, "source": source, "columns": columns}
+    folder = stored("texts", identity, lambda folder: _write(folder / _TABLE, pieces))
     return _open(folder / _TABLE)
 
 
-def _is_intact(folder: Path, key: str) -> bool:
-    try:
-        record = read_json(folder / _RECORD)
-        return bool(record["key"] == key and record["sha256"] == sha256_file(folder / _TABLE))
-    except (ArtifactError, OSError, TypeError, KeyError):
-        return False
-
-
-def _write(path: Path, pieces: Iterable[Rows]) -> int:
+def _write(path: Path, pieces: Iterable[Rows]) -> None:
     import pyarrow
 
     names = ("text", "text_pair", "label", "domain", "split")
@@ -111,7 +77,6 @@ def _write(path: Path, pieces: Iterable[Rows]) -> int:
             count += len(piece)
     if not count:
         raise DataError("the data hold no rows")
-    return count
 
 
 def _open(path: Path) -> Rows:

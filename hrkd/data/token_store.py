@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hrkd.artifact import hash_files, hash_of, new_folder, read_json, verify_files, write_json
-from hrkd.data.fetch import cache_root
-from hrkd.errors import ArtifactError, DataError
+from hrkd.data.store import stored
 
-logger = logging.getLogger(__name__)
-
-_IDS, _OFFSETS, _RECORD = "ids.bin", "offsets.npy", "record.json"
+_IDS, _OFFSETS = "ids.bin", "offsets.npy"
 
 
 def stored_tokens(
@@ -31,32 +26,11 @@ def stored_tokens(
     Raises:
         DataError: They cannot be written.
     """
-    key = hash_of(identity)
-    folder = cache_root() / "tokens" / key[:16]
-    if not _is_intact(folder, key):
-        try:
-            with new_folder(folder, replace=True) as temporary:
-                _write(temporary, parts)
-                write_json(temporary / _RECORD, {"key": key, "files": hash_files(temporary)})
-        except OSError as error:
-            raise DataError(
-                f"the tokens cannot be kept in `{folder}`: {error}",
-                hint="free some space, or set HRKD_CACHE to another folder",
-            ) from error
-        logger.info("kept tokens in %s, which may be deleted at any time", folder)
+    folder = stored("tokens", identity, lambda folder: _write(folder, parts))
     offsets = np.load(folder / _OFFSETS, allow_pickle=False)
     if not offsets[-1]:
         return np.zeros(0, dtype=np.int32), offsets
     return np.memmap(folder / _IDS, dtype=np.int32, mode="r", shape=(int(offsets[-1]),)), offsets
-
-
-def _is_intact(folder: Path, key: str) -> bool:
-    try:
-        record = read_json(folder / _RECORD)
-        verify_files(folder, record["files"])
-    except (ArtifactError, OSError, TypeError, KeyError):
-        return False
-    return bool(record["key"] == key)
 
 
 def _write(folder: Path, parts: Iterable[list[NDArray[np.int32]]]) -> None:

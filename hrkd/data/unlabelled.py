@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hrkd.artifact import sha256_file
 from hrkd.data.dataset import NO_LABEL, DomainDataset, Examples, Split
 from hrkd.data.row_store import stored_rows
 from hrkd.data.rows import Rows
@@ -74,5 +75,6 @@ def _read(path: Path, config: DataConfig) -> Rows:
         return rows_of(blank, config.model_copy(update={"split_column": None}))
 
     if config.on_disk:
-        return stored_rows([path], config, (without_labels(piece) for piece in read_pieces(path)))
+        pieces = (without_labels(piece) for piece in read_pieces(path))
+        return stored_rows({"unlabelled": sha256_file(path)}, config, pieces)
     return without_labels(read_table(path))

@@ -11,7 +11,7 @@ import numpy as np
 
 from hrkd.artifact import sha256_file
 from hrkd.data.dataset import DomainDataset
-from hrkd.data.row_store import PIECE_ROWS, in_pieces, stored_rows_of
+from hrkd.data.row_store import PIECE_ROWS, in_pieces, stored_rows
 from hrkd.data.rows import Rows
 from hrkd.data.stored import Texts, join_texts, select_texts
 from hrkd.errors import DataError
@@ -51,7 +51,7 @@ def _lines_of(path: Path, name: str, *, on_disk: bool) -> Texts:
         if not on_disk:
             return tuple(lines())
         rows = (Rows(piece, [""] * len(piece), [""] * len(piece)) for piece in in_pieces(lines()))
-        return stored_rows_of({"lines": sha256_file(path)}, None, rows).texts
+        return stored_rows({"lines": sha256_file(path)}, None, rows).texts
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"`student.general.texts` {name} cannot be read: {error}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from hrkd.artifact import sha256_file
 from hrkd.data.dataset import DomainDataset, Split
 from hrkd.data.row_store import PIECE_ROWS, in_pieces, stored_rows
 from hrkd.data.rows import Rows, build_dataset
@@ -20,6 +22,7 @@ from hrkd.errors import DataError, MissingExtraError
 from hrkd.recipe import DataConfig
 
 ENCODING_HINT = "save it as UTF-8, for instance with `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`"
+_SHARD = re.compile(r"-\d+-of-\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ def load_files(config: DataConfig) -> DomainDataset:
         raise DataError(f"`{path}` does not exist", hint="correct `data.path`; it is relative to the current folder")
     parts = _parts(path) if path.is_dir() else [_Part(path)]
     if config.on_disk:
-        rows = stored_rows([part.path for part in parts], config, _checked_pieces(parts, config))
+        content = [(sha256_file(part.path), part.domain, part.split) for part in parts]
+        rows = stored_rows({"files": content}, config, _checked_pieces(parts, config))
     else:
         read = [rows_of(read_table(part.path), config, domain=part.domain, split=part.split) for part in parts]
         rows = Rows.join(read, f"`{path}`")
@@ -95,13 +99,18 @@ def _parts(folder: Path) -> list[_Part]:
             hint="use one file per domain or one folder per domain, not both",
         )
     if inner:
-        return [_Part(path, name, parse_split(path.stem)) for name, paths in inner.items() for path in paths]
+        return [_Part(path, name, parse_split(_name(path))) for name, paths in inner.items() for path in paths]
     if not files:
         raise DataError(f"`{folder}` holds no data files", hint=f"known formats: {', '.join(READERS)}")
-    splits = [parse_split(path.stem) for path in files]
+    splits = [parse_split(_name(path)) for path in files]
     if all(splits):
         return [_Part(path, split=split) for path, split in zip(files, splits, strict=True)]
-    return [_Part(path, domain=path.stem) for path in files]
+    return [_Part(path, domain=_name(path)) for path in files]
+
+
+def _name(path: Path) -> str:
+    """Return a file's name without its ending; ``train-00002-of-00008`` is a shard of ``train``, as on the Hub."""
+    return _SHARD.sub("", path.stem)
 
 
 def _data_files(folder: Path) -> list[Path]:

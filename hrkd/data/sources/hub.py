@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.data.dataset import DomainDataset, Split
-from hrkd.data.row_store import PIECE_ROWS, stored_rows_of
+from hrkd.data.row_store import PIECE_ROWS, stored_rows
 from hrkd.data.rows import Rows, build_dataset
 from hrkd.data.splitting import parse_split
 from hrkd.data.table import Table, rows_of
@@ -109,8 +109,8 @@ def _rows(config: DataConfig, parts: Mapping[str, Any], splits: Mapping[str, Spl
         raise DataError(f"`{config.path}` has no training part", hint="use `source: files` with a split column")
     given = None if set(splits.values()) == {Split.TRAIN} and config.split_column is not None else splits
     if config.on_disk:
-        source = {"hub": config.path, "parts": {name: part._fingerprint for name, part in parts.items()}}
-        return stored_rows_of(source, config, _pieces(config, parts, given, PIECE_ROWS))
+        content = [(part._fingerprint, given and given[name]) for name, part in parts.items()]
+        return stored_rows({"hub": content}, config, _pieces(config, parts, given, PIECE_ROWS))
     size = max(part.num_rows for part in parts.values())
     return Rows.join(list(_pieces(config, parts, given, size)), f"`{config.path}`")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from hrkd.artifact import hash_of
 from hrkd.data import row_store, token_store
@@ -29,6 +32,7 @@ from hrkd.recipe import DataConfig, GeneralConfig, Recipe
 from hrkd.run_folder import RunFolder
 from hrkd.training import distill, train_teacher
 from hrkd.training.general_texts import general_texts, hash_of_texts
+from several_processes import results_of
 from tiny import make_rows, write_jsonl
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -197,7 +201,7 @@ def test_a_second_call_reads_nothing_and_a_damaged_store_is_made_again(
     """Prevents hours of reading at every start, and a student of half a corpus after a crash or a changed file."""
     path = write_jsonl(tmp_path / "a.jsonl", make_rows())
     first = load_dataset(config(path, on_disk=True)).fingerprint()
-    [stored] = (cache_root() / "rows").glob("*/rows.arrow")
+    [stored] = (cache_root() / "texts").glob("*/rows.arrow")
     with monkeypatch.context() as patch:
         patch.setattr(row_store, "_write", lambda *_: pytest.fail("written again"))
         assert load_dataset(config(path, on_disk=True)).fingerprint() == first
@@ -216,17 +220,17 @@ def test_what_is_refused_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     path = write_jsonl(tmp_path / "a.jsonl", rows)
     with pytest.raises(DataError, match="line 101: `text` is empty"):
         load_dataset(config(path, on_disk=True))
-    assert not list((cache_root() / "rows").glob("*"))
+    assert not list((cache_root() / "texts").glob("*"))
 
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     write_jsonl(path, make_rows())
-    for module, name in ((row_store, "rows"), (token_store, "tokens")):
+    for module, name in ((row_store, "texts"), (token_store, "tokens")):
         with monkeypatch.context() as patch:
             patch.setattr(module, "_write", full)
-            with pytest.raises(DataError, match=f"the {'texts' if name == 'rows' else name} cannot be kept"):
-                load_dataset(config(path, on_disk=True)) if name == "rows" else token_store.stored_tokens({}, [])
+            with pytest.raises(DataError, match=f"the {name} cannot be kept"):
+                load_dataset(config(path, on_disk=True)) if name == "texts" else token_store.stored_tokens({}, [])
         assert not list((cache_root() / name).glob("*"))
     with pytest.raises(ValueError, match="`vader` is small"):
         DataConfig.model_validate({"source": "vader", "on_disk": True})
@@ -262,12 +266,49 @@ def test_the_student_is_the_same(tmp_path: Path, make_recipe: Callable[..., Reci
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_processes_that_train_together_share_one_store(
+    tmp_path: Path, make_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents every process from tokenising the whole corpus, and one from reading what another is replacing."""
+    write = token_store._write
+
+    def noted(folder: Path, parts: Iterable[list[NDArray[np.int32]]]) -> None:
+        with (tmp_path / "builders").open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
+        write(folder, parts)
+
+    monkeypatch.setattr(token_store, "_write", noted)
+    states = []
+    for on_disk in (False, True):
+        recipe = make_recipe(data={"on_disk": on_disk})
+        folder = RunFolder.create(tmp_path / str(on_disk), recipe)
+        results_of(partial(train_teacher, recipe, folder))
+        states.append(load_classifier(folder.teacher).state_dict())
+    first, second = states
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert len((tmp_path / "builders").read_text().split()) == len(Split)
+
+
+def with_quick_tokenizer(encoder: Path, folder: Path) -> Path:
+    """Copy an encoder; its tokenizer only cuts at white space, which takes a third of BERT's time for long texts."""
+    shutil.copytree(encoder, folder)
+    changes = {
+        "tokenizer.json": {"normalizer": None, "pre_tokenizer": {"type": "WhitespaceSplit"}},
+        "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"},
+    }
+    for name, values in changes.items():
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        (folder / name).write_text(json.dumps({**content, **values}), encoding="utf-8")
+    return folder
+
+
 def test_a_corpus_larger_than_the_memory_that_may_be_added(tmp_path: Path, tiny_encoder: Path) -> None:
     """Prevents `on_disk` from reading everything after all; the same texts in memory do not fit under the limit."""
     if not sys.platform.startswith("linux"):
         pytest.skip("RLIMIT_DATA counts private memory on Linux only")
     script = ROOT / "tests" / "train_under_limit.py"
-    command = [sys.executable, str(script), str(tmp_path), str(tiny_encoder)]
+    encoder = with_quick_tokenizer(tiny_encoder, tmp_path / "encoder")
+    command = [sys.executable, str(script), str(tmp_path), str(encoder)]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests"))),
