@@ -50,3 +50,11 @@ def _cpu_has_bf16() -> bool:
         torch.cpu, "get_capabilities", dict
     )()  # older torch cannot say; float32 is safe there
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+
+
+def gpu_memory() -> tuple[int, int] | None:
+    """Return the most bytes that this process has held of its GPU so far, and all that there are; None without one."""
+    if not torch.cuda.is_available():
+        return None
+    total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    return int(torch.cuda.max_memory_reserved()), int(total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import util
 
 from hrkd.errors import HrkdError, MissingExtraError
@@ -52,6 +53,22 @@ def require(what: str, *extras: str) -> None:
         raise MissingExtraError(what, ",".join(missing))
     if "onnxruntime" in {module for extra in extras for module in EXTRA_MODULES[extra]}:
         refuse_both_runtimes()
+
+
+def require_trackers(trackers: Sequence[str]) -> None:
+    """Check that what hands curves to a service is installed.
+
+    Args:
+        trackers: Names of the services' packages.
+
+    Raises:
+        HrkdError: Something is missing.
+    """
+    missing = [name for name in trackers if not is_installed(name)]
+    needed = (["'hrkd[trackers]'"] if trackers and not is_installed("accelerate") else []) + missing
+    if needed:
+        name = (missing or trackers)[0]
+        raise HrkdError(f"`--track {name}` needs more packages", hint=f"pip install {' '.join(needed)}")
 
 
 def is_installed(module: str) -> bool:

@@ -5,12 +5,20 @@ An option that overrides a recipe's value defaults to None, "as the recipe says"
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 RUNS_DIR = Path("runs")
+
+
+class Tracker(StrEnum):
+    """A service that draws the curves of a training; the value is the name of its package."""
+
+    WANDB = "wandb"
+    MLFLOW = "mlflow"
 
 
 def _shipped_recipes(incomplete: str) -> list[str]:
@@ -42,6 +50,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON docum
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, only warnings and errors.")]
 Resume = Annotated[
     bool, typer.Option("--resume/--no-resume", help="Go on from an unfinished stage's checkpoint, if there is one.")
+]
+Track = Annotated[
+    list[Tracker] | None,
+    typer.Option("--track", help="Send loss, domain ratios and validation accuracy to this service too; repeatable."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, try some steps, say what time and memory it will take.")
 ]
 JUnit = Annotated[
     Path | None, typer.Option("--junit", metavar="FILE", help="Write what was checked for a build server (JUnit XML).")

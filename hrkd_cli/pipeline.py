@@ -21,8 +21,7 @@ from hrkd_cli.measure import show, write_report
 from hrkd_cli.output import Output
 from hrkd_cli.places import here
 from hrkd_cli.preflight import check_before_work
-from hrkd_cli.progress import training_observer
-from hrkd_cli.training import joined, keep_recipe, open_run
+from hrkd_cli.training import TrainingOptions, joined, keep_recipe, open_run, watching
 
 INPUTS_HASH = "inputs_hash"
 MACHINE = ("cpu", "architecture", "cpu_features", "available_cpus", "versions")
@@ -50,7 +49,7 @@ class Bundles:
         return [run.teacher, *exported, run.student, *exact]
 
 
-def run_recipe(recipe: Recipe, runs_dir: Path, output: Output, *, resume: bool, overwrite: bool) -> None:
+def run_recipe(recipe: Recipe, runs_dir: Path, output: Output, options: TrainingOptions) -> None:
     """Run all stages and print the table and the path of the report.
 
     Several processes of a launcher train together; then the main one alone exports and measures.
@@ -59,15 +58,15 @@ def run_recipe(recipe: Recipe, runs_dir: Path, output: Output, *, resume: bool, 
         recipe: What to do.
         runs_dir: The run folder is ``runs_dir/NAME``.
         output: Receives progress and the result.
-        resume: Whether an unfinished training goes on from its checkpoint.
-        overwrite: Whether a teacher or student made from other inputs is replaced.
+        options: How to train.
     """
+    resume, overwrite = options.resume, options.overwrite
     with joined(output) as spoken:
         finishes = is_main()
         if finishes:
             check_before_work(recipe, RunFolder(runs_dir / recipe.name), output, overwrite=overwrite)
         run = open_run(runs_dir, recipe)
-        with training_observer(spoken) as observer:
+        with watching(recipe, run, spoken, options.trackers) as observer:
             train_teacher(recipe, run, observer=observer, resume=resume, overwrite=overwrite)
             distill(recipe, run, observer=observer, resume=resume, overwrite=overwrite)
         keep_recipe(runs_dir, recipe)

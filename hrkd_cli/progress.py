@@ -59,7 +59,7 @@ class LineObserver(Observer):
             return
         self.last_line_at = now
         seconds_per_step = (now - self.started_at) / max(1, report.step - self.first_step)
-        left = _duration(seconds_per_step * (report.total_steps - report.step))
+        left = duration(seconds_per_step * (report.total_steps - report.step))
         self.output.note(f"{self.stage}: step {report.step}/{report.total_steps}, {_numbers(report)}, {left} left")
 
     def evaluated(self, step: int, scores: DomainScores, is_best: bool) -> None:
@@ -147,7 +147,8 @@ def _finished(record: StageRecord, skipped: bool) -> str:
     return f"{record.stage}: " + ("kept, its inputs are unchanged" if skipped else "done")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return hours, minutes and seconds as people read them."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements"
-EXTRAS = ("edge", "export", "openvino", "report", "train")
+EXTRAS = ("edge", "export", "openvino", "report", "trackers", "train")
 TORCH_CPU = "torch==2.13.0+cpu"
 TORCH_CPU_BUILDS = {
     "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl": (

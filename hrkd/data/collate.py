@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,18 +41,19 @@ class Batch:
 
     def select(self, rows: torch.Tensor) -> Batch:
         """Return the rows with these numbers, padded as they are."""
-        columns = (self.input_ids, self.attention_mask, self.domain_ids, self.labels, self.indices)
-        return Batch(*(column[rows] for column in columns))
+        return self._map(lambda column: column[rows])
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on ``device``; the copy does not block when the device allows that."""
-        return Batch(
-            self.input_ids.to(device, non_blocking=True),
-            self.attention_mask.to(device, non_blocking=True),
-            self.domain_ids.to(device, non_blocking=True),
-            self.labels.to(device, non_blocking=True),
-            self.indices.to(device, non_blocking=True),
-        )
+        return self._map(lambda column: column.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """Return the batch in page-locked memory, from which a copy to a GPU does not block."""
+        return self._map(torch.Tensor.pin_memory)
+
+    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        columns = (self.input_ids, self.attention_mask, self.domain_ids, self.labels, self.indices)
+        return Batch(*map(change, columns))
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,11 +68,12 @@ __all__ = [
 ]
 
 
+_SAVING_MEMORY = {"micro_batches": True, "gradient_checkpointing": True}
 _SAME_RESULT: Any = {
     "data": {"on_disk": True},
-    "teacher": {"training": {"micro_batches": True}},
-    "student": {"general": {"micro_batches": True}},
-    "training": {"micro_batches": True},
+    "teacher": {"training": _SAVING_MEMORY},
+    "student": {"general": _SAVING_MEMORY},
+    "training": _SAVING_MEMORY,
 }
 """Settings that change how a result is reached, and not the result."""
 

@@ -30,6 +30,9 @@ class TrainingConfig(Section):
     micro_batches: PositiveInt = 1
     """In how many parts a step's batch is computed, one after the other, to save memory; changes no result, and costs
     another forward pass. Raised by itself when memory runs out."""
+    gradient_checkpointing: bool = False
+    """Compute each layer's inner values again on the way back instead of keeping them: saves memory, changes no result,
+    costs another forward pass."""
     weight_decay: NonNegativeFloat = 0.01
     """Not applied to biases and layer-norm weights."""
     warmup_fraction: Fraction = 0.1

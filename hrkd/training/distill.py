@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -30,8 +30,10 @@ from hrkd.training.loop import run_training
 from hrkd.training.objective import DistillationObjective
 from hrkd.training.observer import Observer, Observers
 from hrkd.training.prepare import PreparedData, prepare_data, with_unlabelled
+from hrkd.training.recompute import recompute_activations
 from hrkd.training.scoring import shared_logits
 from hrkd.training.stage import finished_before, held_run, observer_of_main, write_stage
+from hrkd.training.stage_plan import Stage
 from hrkd.training.tensorboard import TensorBoardObserver
 
 STAGE = "student"
@@ -65,12 +67,11 @@ def distill(
     observer = observer_of_main(observer)
     teacher_folder = teacher or run.teacher
     with held_run(run):
-        _verify(teacher_folder)
-        teacher_model = load_teacher(teacher_folder)
+        teacher_model = verified_teacher(teacher_folder)
         with local_main_first():
             dataset = load_dataset(recipe.data)
-        _check_teacher(teacher_model, dataset, teacher_folder)
-        input_hash = _input_hash(recipe, dataset, teacher_folder)
+        check_teacher(teacher_model, dataset, teacher_folder)
+        input_hash = student_hash(recipe, dataset, teacher_folder)
         record = finished_before(run.student, input_hash, observer, overwrite=overwrite)
         if record is not None:
             return record
@@ -79,6 +80,29 @@ def distill(
             recipe, run, dataset, teacher_model, teacher_folder, readers, observer, resume, overwrite
         )
         return _distill(inputs, _first_student(inputs), input_hash)
+
+
+class Distillation(NamedTuple):
+    """A student that is ready to be trained, but for the teacher's answers."""
+
+    objective: DistillationObjective
+    stage: Stage
+    data: PreparedData
+
+
+def prepare_distillation(inputs: DistillationInputs, student: Teacher, input_hash: str) -> Distillation:
+    """Put teacher and student on the device, and tokenise the data as the student reads them."""
+    recipe, teacher = inputs.recipe, inputs.teacher
+    torch.manual_seed(recipe.seed)
+    device = choose_device(recipe.training.precision)
+    objective = DistillationObjective(teacher, student, recipe.method)
+    teacher.to(device.device)
+    objective.trainable.to(device.device)
+    if recipe.training.gradient_checkpointing:
+        recompute_activations(student, device.device)
+    data = prepare_data(with_unlabelled(inputs.dataset), inputs.readers.student, recipe.data.max_length)
+    stage = data.stage(STAGE, input_hash, inputs.run, student, recipe.training, device, recipe.seed)
+    return Distillation(objective, replace(stage, outer=outer_schedule(objective, recipe, data)), data)
 
 
 def _first_student(inputs: DistillationInputs) -> Teacher:
@@ -95,24 +119,16 @@ def _first_student(inputs: DistillationInputs) -> Teacher:
 
 
 def _distill(inputs: DistillationInputs, student: Teacher, input_hash: str) -> StageRecord:
-    recipe, run, teacher, domain_names = inputs.recipe, inputs.run, inputs.teacher, inputs.dataset.domain_names
-    torch.manual_seed(recipe.seed)
-    device = choose_device(recipe.training.precision)
-    objective = DistillationObjective(teacher, student, recipe.method)
-    teacher.to(device.device)
-    objective.trainable.to(device.device)
-    tokenizer = inputs.readers.student
-    data = prepare_data(with_unlabelled(inputs.dataset), tokenizer, recipe.data.max_length)
-    watched = Observers([inputs.observer, TensorBoardObserver(run.events, domain_names)] if is_main() else [])
-    connect_teacher(objective, inputs, data, device)
+    recipe, run = inputs.recipe, inputs.run
+    objective, stage, data = prepare_distillation(inputs, student, input_hash)
+    watched = Observers([inputs.observer, TensorBoardObserver(run.events)] if is_main() else [])
+    connect_teacher(objective, inputs, data, stage.device)
     evaluation_texts = _evaluation_texts(inputs)
-    stage = data.stage(STAGE, input_hash, run, student, recipe.training, device, recipe.seed)
-    stage = replace(stage, outer=outer_schedule(objective, recipe, data))
     progress = run_training(objective, stage, watched, resume=inputs.resume)
     details = {
         "method": recipe.method.model_dump(mode="json"),
         "layer_map": objective.imitation.layer_map if objective.imitation else None,
-        "device": device.describe(),
+        "device": stage.device.describe(),
         "processes": progress.processes,
         "total_steps": progress.step,
         "best_step": progress.best_step,
@@ -122,9 +138,9 @@ def _distill(inputs: DistillationInputs, student: Teacher, input_hash: str) -> S
     }
 
     def write(folder: Path) -> Mapping[str, Any]:
-        save_classifier(student, tokenizer, folder)
+        save_classifier(student, inputs.readers.student, folder)
         write_eval(folder, evaluation_texts)
-        progress.graph.write(folder, recipe.method.graph.variant, domain_names)
+        progress.graph.write(folder, recipe.method.graph.variant, inputs.dataset.domain_names)
         return details
 
     return write_stage(run, STAGE, input_hash, write, watched)
@@ -149,14 +165,16 @@ def _test_scores(student: Teacher, data: PreparedData) -> dict[str, float]:
     return score(shared_logits(student, data.test, device), data.test, data.dataset.domain_names).domains
 
 
-def _verify(teacher: Path) -> None:
-    """Compare a teacher's files with the record of the stage that made it."""
-    record = read_stage(teacher)
+def verified_teacher(folder: Path) -> Teacher:
+    """Load a teacher whose files are those that the stage that made it has recorded."""
+    record = read_stage(folder)
     if record is not None:
-        verify_files(teacher, record.files)
+        verify_files(folder, record.files)
+    return load_teacher(folder)
 
 
-def _check_teacher(teacher: Teacher, dataset: DomainDataset, folder: Path) -> None:
+def check_teacher(teacher: Teacher, dataset: DomainDataset, folder: Path) -> None:
+    """Refuse a teacher of other domains or labels than the data."""
     for kind, known, found in (
         ("domains", teacher.config.domain_names, dataset.domain_names),
         ("labels", teacher.config.label_names, dataset.label_names),
@@ -165,7 +183,8 @@ def _check_teacher(teacher: Teacher, dataset: DomainDataset, folder: Path) -> No
             raise CheckpointError(f"teacher `{folder}` knows the {kind} {list(known)}, the data has {list(found)}")
 
 
-def _input_hash(recipe: Recipe, dataset: DomainDataset, teacher: Path) -> str:
+def student_hash(recipe: Recipe, dataset: DomainDataset, teacher: Path) -> str:
+    """Hash everything that decides the student."""
     return hash_of(
         {
             "hrkd": __version__,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -31,9 +31,11 @@ from hrkd.models.student import build_student
 from hrkd.recipe import GeneralConfig, HiddenDistance, MethodConfig, Recipe
 from hrkd.training.general_texts import general_texts, hash_of_texts
 from hrkd.training.inputs import DistillationInputs
-from hrkd.training.loop import Stage, run_training
+from hrkd.training.loop import run_training
 from hrkd.training.objective import DistillationObjective
+from hrkd.training.recompute import recompute_activations
 from hrkd.training.stage import finished_before, write_stage
+from hrkd.training.stage_plan import Stage
 from hrkd.training.teacher_outputs import LiveTeacher
 
 STAGE = "general"
@@ -57,22 +59,41 @@ def distil_general(inputs: DistillationInputs, config: GeneralConfig) -> MultiDo
     """
     recipe = inputs.recipe
     texts = general_texts(config, inputs.dataset, on_disk=recipe.data.on_disk)
-    sections = recipe.section_hash("data", "teacher", "student")
-    input_hash = hash_of({"hrkd": __version__, "recipe": sections, "texts": hash_of_texts(texts)})
+    input_hash = general_hash(recipe, texts)
     folder = inputs.run.root / STAGE
     if finished_before(folder, input_hash, inputs.observer, overwrite=inputs.overwrite) is None:
         _train(inputs, config, texts, input_hash)
     return load_classifier(folder)
 
 
-def _train(inputs: DistillationInputs, config: GeneralConfig, texts: Texts, input_hash: str) -> StageRecord:
+def general_hash(recipe: Recipe, texts: Texts) -> str:
+    """Hash everything that decides the encoder."""
+    sections = recipe.section_hash("data", "teacher", "student")
+    return hash_of({"hrkd": __version__, "recipe": sections, "texts": hash_of_texts(texts)})
+
+
+class GeneralDistillation(NamedTuple):
+    """A student that is ready to imitate the pretrained encoder."""
+
+    objective: DistillationObjective
+    stage: Stage
+    student: MultiDomainClassifier
+
+
+def prepare_general(
+    inputs: DistillationInputs, config: GeneralConfig, texts: Texts, input_hash: str
+) -> GeneralDistillation:
+    """Put encoder and student on the device, and tokenise the texts."""
     recipe, tokenizer = inputs.recipe, inputs.readers.teacher
     torch.manual_seed(recipe.seed)
     device = choose_device(config.precision)
     teacher = _imitated(recipe, inputs.teacher, inputs.dataset.label_names).to(device.device)
-    student = build_student(teacher, recipe.student.model_copy(update={"per_domain": False}), tokenizer)
+    one_for_all = recipe.student.model_copy(update={"per_domain": False})
+    student = cast("MultiDomainClassifier", build_student(teacher, one_for_all, tokenizer))
     objective = DistillationObjective(teacher, student, METHOD)
     objective.trainable.to(device.device)
+    if config.gradient_checkpointing:
+        recompute_activations(student, device.device)
     assert objective.wanted is not None  # noqa: S101  (METHOD imitates)
     objective.listen(LiveTeacher(teacher, objective.wanted))
     held_out, learned = _split(texts)
@@ -82,16 +103,22 @@ def _train(inputs: DistillationInputs, config: GeneralConfig, texts: Texts, inpu
         name=STAGE,
         input_hash=input_hash,
         state_folder=inputs.run.training_state(STAGE),
+        domain_names=teacher.config.domain_names,
         examples=examples,
         batches=DomainBatches(learned, examples.lengths, config.batch_size, 1, recipe.seed),
         validate=lambda: mean_correlation(objective, unseen, device),
         config=config,
         device=device,
     )
+    return GeneralDistillation(objective, stage, student)
+
+
+def _train(inputs: DistillationInputs, config: GeneralConfig, texts: Texts, input_hash: str) -> StageRecord:
+    objective, stage, student = prepare_general(inputs, config, texts, input_hash)
     progress = run_training(objective, stage, inputs.observer, resume=inputs.resume)
 
     def write(folder: Path) -> Mapping[str, Any]:
-        save_classifier(student, tokenizer, folder)
+        save_classifier(student, inputs.readers.teacher, folder)
         return {"texts": len(texts), "history": progress.history, "correlation": progress.best_score}
 
     return write_stage(inputs.run, STAGE, input_hash, write, inputs.observer)

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import signal
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hrkd.data.batches import DomainBatches
-from hrkd.data.collate import Batch, TokenizedExamples
-from hrkd.device import Device
-from hrkd.distributed import average_gradients, largest_over_ranks, rank, world_size
-from hrkd.errors import HrkdError, Interrupted
-from hrkd.metrics import DomainScores
-from hrkd.recipe import TrainingConfig
-from hrkd.training.gradients import with_fewer_at_once
+from hrkd.distributed import largest_over_ranks, rank, world_size
+from hrkd.errors import Interrupted
+from hrkd.training.feed import Feed
 from hrkd.training.interrupt import stop_on_signal
-from hrkd.training.observer import Observer, StepReport
-from hrkd.training.optimization import OuterSchedule, build_optimizer, learning_rate_factor, set_learning_rate
-from hrkd.training.shares import own_rows
+from hrkd.training.observer import Observer
+from hrkd.training.optimization import build_optimizer
+from hrkd.training.stage_plan import Stage
 from hrkd.training.state import (
     Progress,
     check_same_parameters,
@@ -32,51 +22,8 @@ from hrkd.training.state import (
     read_progress,
     save_state,
 )
-from hrkd.training.step import Objective, StepResult
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What the loop needs to know besides the objective.
-
-    Attributes:
-        name: ``teacher`` or ``student``.
-        input_hash: Of everything that decides the result.
-        state_folder: Where the unfinished state is kept.
-        examples: Tokenised training split.
-        batches: Which examples each step of one process alone would see.
-        validate: Scores the present model on the validation split.
-        config: Hyperparameters.
-        device: Where to run.
-        outer: When and how parameters apart from the inner loss are trained; None where there are none.
-    """
-
-    name: str
-    input_hash: str
-    state_folder: Path
-    examples: TokenizedExamples
-    batches: DomainBatches
-    validate: Callable[[], DomainScores]
-    config: TrainingConfig
-    device: Device
-    outer: OuterSchedule | None = None
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole stage."""
-        return max(1, math.ceil(self.batches.steps_per_epoch * self.config.epochs))
-
-    def of_processes(self, number: int) -> Stage:
-        """Return the stage with batches for ``number`` processes: as many times larger, and so fewer steps."""
-        if number == 1:
-            return self
-        outer = self.outer and replace(self.outer, batches=self.outer.batches.enlarged(number))
-        return replace(self, batches=self.batches.enlarged(number), outer=outer)
-
-    def batch(self, batches: DomainBatches, step: int) -> Batch:
-        """Return this process's rows of a step."""
-        own = own_rows(batches.indices(step), batches.num_domains)
-        return self.examples.batch(own).to(self.device.device)
+from hrkd.training.step import Objective
+from hrkd.training.update import Updates
 
 
 def run_training(objective: Objective, stage: Stage, observer: Observer, *, resume: bool) -> Progress:
@@ -98,22 +45,21 @@ def run_training(objective: Objective, stage: Stage, observer: Observer, *, resu
     progress.micro_batches = max(progress.micro_batches, stage.config.micro_batches)
     stage = stage.of_processes(progress.processes)
     observer.started(stage.name, progress.step, stage.total_steps)
-    speed = _Speed()
-    with stop_on_signal() as stop:
+    update = Updates(objective, stage, optimizer, observer.message)
+    with stop_on_signal() as stop, Feed(stage) as feed:
         while progress.step < stage.total_steps:
-            batch = stage.batch(stage.batches, progress.step)
-            report = _step(objective, stage, optimizer, batch, progress, speed, observer.message)
+            report = update(feed(progress.step), progress)
             progress.step += 1
             progress.graph.record(report)
             observer.step(report)
             if stage.config.is_evaluation(progress.step, stage.total_steps):
                 best = _evaluate(objective, stage, progress, best, observer)
-                speed.pause()
+                update.speed.pause()
             due = progress.step % stage.config.checkpoint_steps == 0 or progress.step == stage.total_steps
             signal_number = largest_over_ranks(stop.received or 0)
             if due or signal_number:
                 save_state(stage.state_folder, progress, objective.trainable, optimizer, best)
-                speed.pause()
+                update.speed.pause()
             if signal_number:
                 raise _interrupted(signal_number, stage, progress)
     objective.model.load_state_dict(best)
@@ -140,60 +86,6 @@ def _start(
     return progress, best
 
 
-def _step(
-    objective: Objective,
-    stage: Stage,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    progress: Progress,
-    speed: _Speed,
-    message: Callable[[str], None],
-) -> StepReport:
-    """Do one optimisation step and describe it."""
-    step = progress.step
-    config, done = stage.config, step / stage.total_steps
-    learning_rate = config.learning_rate * learning_rate_factor(step, stage.total_steps, config.warmup_fraction)
-    set_learning_rate(optimizer, learning_rate)
-    objective.trainable.train()
-
-    def check(result: StepResult) -> None:
-        if not math.isfinite(loss := result.loss.item()):
-            raise HrkdError(
-                f"the loss became {loss} in step {step + 1} of the {stage.name}",
-                hint="lower `learning_rate`, or use `precision: fp32`; the last checkpoint is kept",
-            )
-
-    device, num_domains = stage.device, stage.batches.num_domains
-    result, progress.micro_batches = with_fewer_at_once(
-        objective, batch, done, device, num_domains, progress.micro_batches, check, message
-    )
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    average_gradients(parameters)
-    nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    outer = _outer_step(stage, optimizer, batch, step, learning_rate)
-    terms = {"loss": result.loss.item(), **{name: value.item() for name, value in {**result.terms, **outer}.items()}}
-    ratios = {} if result.domain_ratios is None else _by_level(result.domain_ratios)
-    speed_now = speed.count(len(batch.labels) * world_size())
-    history = [level.tolist() for level in result.hierarchical_ratios]
-    return StepReport(step + 1, stage.total_steps, terms, learning_rate, speed_now, ratios, history)
-
-
-def _outer_step(
-    stage: Stage, optimizer: torch.optim.Optimizer, batch: Batch, step: int, learning_rate: float
-) -> dict[str, Tensor]:
-    """Update the parameters of the outer schedule when it is their turn; AdamW passes over those without a gradient."""
-    if stage.outer is None or (step + 1) % stage.outer.every:
-        return {}
-    held_out = stage.batch(stage.outer.batches, step)
-    with stage.device.autocast():
-        terms = stage.outer.update(batch, held_out, step / stage.total_steps, learning_rate)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return terms
-
-
 def _evaluate(
     objective: Objective, stage: Stage, progress: Progress, best: dict[str, Tensor], observer: Observer
 ) -> dict[str, Tensor]:
@@ -215,24 +107,3 @@ def _interrupted(signal_number: int, stage: Stage, progress: Progress) -> Interr
         f"stopped by {name} after step {progress.step} of {stage.total_steps} of the {stage.name}",
         hint="run the same command again to go on from there",
     )
-
-
-def _by_level(domain_ratios: Tensor) -> dict[str, list[float]]:
-    return {f"level_{level}": ratios for level, ratios in enumerate(domain_ratios.tolist())}
-
-
-class _Speed:
-    """Examples per second over the last steps, time for evaluation and checkpoints left out."""
-
-    def __init__(self, window: int = 20) -> None:
-        self.window = window
-        self.marks: list[tuple[float, int]] = [(time.perf_counter(), 0)]
-
-    def count(self, examples: int) -> float:
-        """Note a finished step and return the present speed."""
-        self.marks = [*self.marks[-self.window :], (time.perf_counter(), examples)]
-        return sum(count for _, count in self.marks[1:]) / (self.marks[-1][0] - self.marks[0][0])
-
-    def pause(self) -> None:
-        """Leave out the time since the last step."""
-        self.marks = [(time.perf_counter(), 0)]

@@ -19,6 +19,7 @@ class StepReport:
         terms: ``loss`` and its terms before weighting.
         learning_rate: Of this step.
         examples_per_second: Over this process's last steps.
+        domain_names: K names, in the order of all ratios.
         domain_ratios: Per level name (``level_0`` ...), R over domains; empty for a teacher.
         hierarchical_ratios: Per level l >= 1 the compare-aggregate weights (K, l+1); empty without a hierarchy.
     """
@@ -28,8 +29,28 @@ class StepReport:
     terms: Mapping[str, float]
     learning_rate: float
     examples_per_second: float
+    domain_names: Sequence[str] = ()
     domain_ratios: Mapping[str, list[float]] = field(default_factory=dict)
     hierarchical_ratios: Sequence[list[list[float]]] = ()
+
+    def curves(self) -> dict[str, float]:
+        """Return one point of every curve that is drawn over the steps."""
+        return {
+            **{f"loss/{name}": value for name, value in self.terms.items()},
+            "training/learning_rate": self.learning_rate,
+            "training/examples_per_second": self.examples_per_second,
+            **{
+                f"domain_ratios/{level}/{domain}": ratio
+                for level, ratios in self.domain_ratios.items()
+                for domain, ratio in zip(self.domain_names, ratios, strict=True)
+            },
+        }
+
+
+def validation_curves(scores: DomainScores) -> dict[str, float]:
+    """Return the points that an evaluation adds to them."""
+    domains = {f"validation/{domain}": score for domain, score in scores.domains.items()}
+    return {"validation/average": scores.average, **domains}
 
 
 class Observer:

@@ -15,8 +15,8 @@ from hrkd.metrics import DomainScores
 from hrkd.models import ClassifierConfig, Teacher
 from hrkd.recipe import TrainingConfig
 from hrkd.run_folder import RunFolder
-from hrkd.training.loop import Stage
 from hrkd.training.scoring import shared_logits
+from hrkd.training.stage_plan import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class PreparedData:
             name=name,
             input_hash=input_hash,
             state_folder=run.training_state(name),
+            domain_names=self.dataset.domain_names,
             examples=self.train,
             batches=DomainBatches(self.dataset.train, self.train.lengths, config.batch_size, num_domains, seed),
             validate=lambda: self.validation_scores(model, device),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,9 +33,11 @@ from hrkd.run_folder import RunFolder
 from hrkd.training.loop import run_training
 from hrkd.training.observer import Observer, Observers
 from hrkd.training.prepare import PreparedData, classifier_config, prepare_data
+from hrkd.training.recompute import recompute_activations
 from hrkd.training.scoring import shared_logits
 from hrkd.training.shares import row_counts
 from hrkd.training.stage import finished_before, held_run, observer_of_main, write_stage
+from hrkd.training.stage_plan import Stage
 from hrkd.training.step import StepResult
 from hrkd.training.tensorboard import TensorBoardObserver
 
@@ -85,7 +87,7 @@ def train_teacher(
     with held_run(run):
         with local_main_first():
             dataset = load_dataset(recipe.data)
-        input_hash = _input_hash(recipe, dataset)
+        input_hash = teacher_hash(recipe, dataset)
         record = finished_before(run.teacher, input_hash, observer, overwrite=overwrite)
         if record is not None:
             return record
@@ -93,9 +95,17 @@ def train_teacher(
         return build(recipe, run, dataset, input_hash, observer, resume)
 
 
-def _train(
-    recipe: Recipe, run: RunFolder, dataset: DomainDataset, input_hash: str, observer: Observer, resume: bool
-) -> StageRecord:
+class TeacherTraining(NamedTuple):
+    """A teacher that is ready to be trained."""
+
+    objective: TeacherObjective
+    stage: Stage
+    data: PreparedData
+    tokenizer: PreTrainedTokenizerFast
+
+
+def prepare_teacher(recipe: Recipe, run: RunFolder, dataset: DomainDataset, input_hash: str) -> TeacherTraining:
+    """Build the teacher on its pretrained encoder, on the device, and tokenise the data."""
     torch.manual_seed(recipe.seed)
     base = str(recipe.teacher.base)
     config = recipe.teacher.training
@@ -104,33 +114,48 @@ def _train(
     encoder = load_encoder(base, trust_remote_code=recipe.teacher.trust_remote_code)
     model = MultiDomainClassifier(encoder, classifier_config(dataset, tokenizer, recipe.data.max_length))
     model.to(device.device)
+    if config.gradient_checkpointing:
+        recompute_activations(model, device.device)
     data = prepare_data(dataset, tokenizer, recipe.data.max_length)
     stage = data.stage(STAGE, input_hash, run, model, config, device, recipe.seed)
-    watched = Observers([observer, TensorBoardObserver(run.events, dataset.domain_names)] if is_main() else [])
-    progress = run_training(TeacherObjective(model), stage, watched, resume=resume)
+    return TeacherTraining(TeacherObjective(model), stage, data, tokenizer)
+
+
+def _train(
+    recipe: Recipe, run: RunFolder, dataset: DomainDataset, input_hash: str, observer: Observer, resume: bool
+) -> StageRecord:
+    objective, stage, data, tokenizer = prepare_teacher(recipe, run, dataset, input_hash)
+    watched = Observers([observer, TensorBoardObserver(run.events)] if is_main() else [])
+    progress = run_training(objective, stage, watched, resume=resume)
     details = {
-        "origin": base,
-        "device": device.describe(),
+        "origin": recipe.teacher.base,
+        "device": stage.device.describe(),
         "processes": progress.processes,
         "best_step": progress.best_step,
         "history": progress.history,
         "validation": progress.best_domains,
     }
-    return _write(run, input_hash, model, tokenizer, data, details, watched)
+    return _write(run, input_hash, objective.model, tokenizer, data, details, watched)
+
+
+def adopted_teacher(recipe: Recipe, dataset: DomainDataset) -> tuple[Teacher, PreTrainedTokenizerFast]:
+    """Load the user's own classifier, or one per domain, and its tokenizer."""
+    origin = recipe.teacher.adopt or {}
+    tokenizer = load_tokenizer(next(iter(origin.values())) if isinstance(origin, dict) else origin)
+    config = classifier_config(dataset, tokenizer, recipe.data.max_length)
+    model: Teacher = adopt_per_domain(origin, config) if isinstance(origin, dict) else adopt_classifier(origin, config)
+    return model, tokenizer
 
 
 def _adopt(
     recipe: Recipe, run: RunFolder, dataset: DomainDataset, input_hash: str, observer: Observer, _resume: bool
 ) -> StageRecord:
-    origin = recipe.teacher.adopt or {}
-    tokenizer = load_tokenizer(next(iter(origin.values())) if isinstance(origin, dict) else origin)
-    config = classifier_config(dataset, tokenizer, recipe.data.max_length)
-    model: Teacher = adopt_per_domain(origin, config) if isinstance(origin, dict) else adopt_classifier(origin, config)
+    model, tokenizer = adopted_teacher(recipe, dataset)
     device = choose_device(Precision.FP32).device
     model.to(device)
     data = prepare_data(dataset, tokenizer, recipe.data.max_length)
     validation = data.validation_scores(model, Device(device, torch.float32)).domains
-    details = {"origin": origin, "adopted": True, "validation": validation}
+    details = {"origin": recipe.teacher.adopt, "adopted": True, "validation": validation}
     return _write(run, input_hash, model, tokenizer, data, details, observer)
 
 
@@ -163,7 +188,7 @@ def _write(
     return write_stage(run, STAGE, input_hash, write, observer)
 
 
-def _input_hash(recipe: Recipe, dataset: DomainDataset) -> str:
+def teacher_hash(recipe: Recipe, dataset: DomainDataset) -> str:
     """Hash everything that decides the teacher; fails early when the base does not exist."""
     sources = recipe.teacher.adopt or recipe.teacher.base or ""
     bases = sources.values() if isinstance(sources, dict) else [sources]

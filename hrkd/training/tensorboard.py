@@ -8,7 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from hrkd.artifact import StageRecord
 from hrkd.metrics import DomainScores
-from hrkd.training.observer import Observer, StepReport
+from hrkd.training.observer import Observer, StepReport, validation_curves
 
 
 class TensorBoardObserver(Observer):
@@ -16,12 +16,10 @@ class TensorBoardObserver(Observer):
 
     Args:
         folder: Root of the run's events.
-        domain_names: For the names of the ratio curves.
     """
 
-    def __init__(self, folder: Path, domain_names: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.domain_names = domain_names
         self.writer: SummaryWriter | None = None
 
     def started(self, stage: str, first_step: int, total_steps: int) -> None:
@@ -30,25 +28,18 @@ class TensorBoardObserver(Observer):
 
     def step(self, report: StepReport) -> None:
         """Write one point of each curve."""
-        if self.writer is None:
-            return
-        for name, value in report.terms.items():
-            self.writer.add_scalar(f"loss/{name}", value, report.step)
-        self.writer.add_scalar("training/learning_rate", report.learning_rate, report.step)
-        self.writer.add_scalar("training/examples_per_second", report.examples_per_second, report.step)
-        for level, ratios in report.domain_ratios.items():
-            for domain, ratio in zip(self.domain_names, ratios, strict=True):
-                self.writer.add_scalar(f"domain_ratios/{level}/{domain}", ratio, report.step)
+        self._write(report.curves(), report.step)
 
     def evaluated(self, step: int, scores: DomainScores, is_best: bool) -> None:
         """Write validation accuracy."""
-        if self.writer is None:
-            return
-        self.writer.add_scalar("validation/average", scores.average, step)
-        for domain, score in scores.domains.items():
-            self.writer.add_scalar(f"validation/{domain}", score, step)
+        self._write(validation_curves(scores), step)
 
     def finished(self, record: StageRecord, skipped: bool) -> None:
         """Close the event file."""
         if self.writer is not None:
             self.writer.close()
+
+    def _write(self, points: dict[str, float], step: int) -> None:
+        if self.writer is not None:
+            for name, value in points.items():
+                self.writer.add_scalar(name, value, step)

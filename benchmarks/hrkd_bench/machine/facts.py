@@ -35,7 +35,7 @@ def read_machine() -> dict[str, Any]:
         "affinity_cpus": len(affinity()),
         "cpu_quota": limits.cpus,
         "available_cpus": available_cpus(),
-        "memory_bytes": _memory_bytes(),
+        "memory_bytes": memory_bytes(),
         "memory_limit_bytes": limits.memory_bytes,
         "governor": _read(_CPUFREQ / "scaling_governor"),
         "frequency_mhz": _megahertz(_CPUFREQ / "scaling_cur_freq"),
@@ -59,7 +59,7 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
     """Return the machine's memory; psutil where the system does not answer itself (Windows)."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

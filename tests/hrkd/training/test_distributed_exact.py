@@ -28,11 +28,13 @@ from hrkd.models.encoder import load_encoder
 from hrkd.models.student import build_student
 from hrkd.recipe import GraphVariant, MethodConfig, StudentConfig, TrainingConfig
 from hrkd.relation.graph_attention import GraphAttention
-from hrkd.training.loop import Objective, Stage, run_training
+from hrkd.training.loop import run_training
 from hrkd.training.objective import DistillationObjective
 from hrkd.training.observer import Observer
 from hrkd.training.optimization import OuterSchedule
 from hrkd.training.shares import own_rows
+from hrkd.training.stage_plan import Stage
+from hrkd.training.step import Objective
 from hrkd.training.teacher import TeacherObjective
 from hrkd.training.teacher_outputs import LiveTeacher
 from several_processes import results_of
@@ -116,6 +118,7 @@ def train(
         name="student",
         input_hash="test",
         state_folder=folder,
+        domain_names=CONFIG.domain_names,
         examples=examples,
         batches=make_batches(examples, batch_size, 5),
         validate=lambda: DomainScores({"all": float(next(scores))}),

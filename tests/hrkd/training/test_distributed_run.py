@@ -13,10 +13,12 @@ import pytest
 import torch
 
 from hrkd.artifact import StageRecord, read_json, read_stage
+from hrkd.data.collate import Batch
 from hrkd.distributed import rank
 from hrkd.recipe import Recipe
 from hrkd.run_folder import RunFolder
-from hrkd.training import distill, loop, train_teacher
+from hrkd.training import distill, train_teacher
+from hrkd.training.feed import Feed
 from hrkd.training.observer import Observer, StepReport
 from several_processes import results_of, run_in_processes
 
@@ -51,16 +53,16 @@ def at_batch(number: int, act: Callable[[], Any], *, process: int) -> None:
     if rank() != process:
         return
     fetched = 0
-    own_rows = loop.own_rows
+    fetch = Feed.__call__
 
-    def counted(*arguments: Any) -> Any:
+    def counted(feed: Feed, step: int) -> Batch:
         nonlocal fetched
         fetched += 1
         if fetched == number:
             act()
-        return own_rows(*arguments)
+        return fetch(feed, step)
 
-    loop.own_rows = counted  # this process is a fork of the test's
+    Feed.__call__ = counted  # type: ignore[method-assign]  # this process is a fork of the test's
 
 
 def fail() -> None:
