@@ -1,4 +1,4 @@
-"""The real thing: `torchrun` starts two processes of the command line, is stopped, and goes on."""
+"""The real thing: `torchrun` starts two processes of the command line, is stopped, and `accelerate launch` goes on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hrkd.artifact import read_stage, write_text
@@ -17,19 +17,26 @@ from hrkd.run_folder import RunFolder
 from hrkd.training import train_teacher
 
 DEADLINE_SECONDS = 120
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2")
+ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0")
 
 
-def launch(recipe: Path, runs: Path) -> subprocess.Popen[str]:
+def launch(launcher: Sequence[str], recipe: Path, runs: Path) -> subprocess.Popen[str]:
     """Start `hrkd distill` in two processes on one machine."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = ["-m", "hrkd_cli.main", "distill", str(recipe), "--runs-dir", str(runs), "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
-        [*launcher, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-m", *launcher, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
 
 
-def test_torchrun_stops_with_one_checkpoint_and_goes_on(make_recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_a_launcher_stops_with_one_checkpoint_and_another_goes_on(
+    make_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
     """A launcher passes signals on in its own way; without a common stop it kills a checkpoint half-written."""
     training = {"epochs": 16, "checkpoint_steps": 2, "evaluations_per_epoch": 0.1}
     recipe = make_recipe(teacher={"training": {"epochs": 0.2}}, training=training)
@@ -38,7 +45,7 @@ def test_torchrun_stops_with_one_checkpoint_and_goes_on(make_recipe: Callable[..
     file = tmp_path / "recipe.yaml"
     write_text(file, recipe.to_yaml())
 
-    first = launch(file, tmp_path / "runs")
+    first = launch(TORCHRUN, file, tmp_path / "runs")
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not list(run.training_state("student").glob("step-*")):
         assert first.poll() is None, first.communicate()
@@ -51,7 +58,7 @@ def test_torchrun_stops_with_one_checkpoint_and_goes_on(make_recipe: Callable[..
     assert "stopped by SIGTERM after step" in words
     assert read_stage(run.student) is None
 
-    second = launch(file, tmp_path / "runs")
+    second = launch(ACCELERATE, file, tmp_path / "runs")
     output, words = second.communicate(timeout=DEADLINE_SECONDS)
     assert second.returncode == 0, words
     assert "student: going on at step" in words
