@@ -53,7 +53,7 @@ def take_over(run: Path) -> None:
     """Copy the measurement without the raw samples, which are most of its size."""
     document = read_json(run / "bench.json")
     for result in document["results"]:
-        result["samples_ms"] = []
+        result["samples_ms"], result["samples"] = [], None
     write_json(RESULT, document)
     candidates = run / "bundles" / "auto.candidates.json"
     if candidates.is_file():

@@ -22,6 +22,7 @@ TEACHER = "teacher"
 FolderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Overrides = dict[str, Any]
 Percent = Annotated[float, Field(gt=0.0, le=100.0)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 
 class MethodPlan(Section):
@@ -41,14 +42,27 @@ class DatasetPlan(Section):
     overrides: Overrides = Field(default_factory=dict)
 
 
+class MoreSeeds(Section):
+    """Seeds that only some methods of a block get, after those of all."""
+
+    seeds: Seeds
+    methods: tuple[str, ...]
+
+
 class Block(Section):
     """The runs of one data set and training fraction."""
 
     dataset: str
     fraction: Percent
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    seeds: Seeds
     methods: Literal["all"] | tuple[str, ...]
+    more_seeds: MoreSeeds | None = None
     overrides: Overrides = Field(default_factory=dict)
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds of any method, and so of the teacher."""
+        return self.seeds + (self.more_seeds.seeds if self.more_seeds else ())
 
 
 class SummaryPlan(Section):
@@ -75,6 +89,7 @@ class Plan(Section):
             raise ValueError(f"no method can be called `{TEACHER}`")
         named = {*self.baselines, *self.summary.baselines, *self.summary.methods}
         named |= {method for block in self.grid if block.methods != "all" for method in block.methods}
+        named |= {method for block in self.grid if block.more_seeds for method in block.more_seeds.methods}
         unknown = sorted(named - set(self.methods)) + sorted(
             {block.dataset for block in self.grid} - set(self.datasets)
         )
@@ -87,8 +102,11 @@ class Plan(Section):
 
     def seeds_of(self, block: Block, method: str) -> tuple[int, ...]:
         """Return the seeds of a method (or of the teacher) in a block."""
-        most = self.methods[method].most_seeds if method in self.methods else None
-        return block.seeds[:most]
+        if method == TEACHER:
+            return block.all_seeds
+        first = block.seeds[: self.methods[method].most_seeds] if method in self.methods else block.seeds
+        more = block.more_seeds
+        return first + (more.seeds if more is not None and method in more.methods else ())
 
     def methods_of(self, block: Block) -> tuple[str, ...]:
         """Return the methods of a block, in the order of the tables."""
@@ -142,7 +160,7 @@ class Wanted:
         choices: list[tuple[str, Sequence[Any], set[Any]]] = [
             ("data set", self.datasets, {block.dataset for block in plan.grid}),
             ("method", self.methods, {name for block in plan.grid for name in plan.methods_of(block)}),
-            ("seed", self.seeds, {seed for block in plan.grid for seed in block.seeds}),
+            ("seed", self.seeds, {seed for block in plan.grid for seed in block.all_seeds}),
             ("fraction", self.fractions, {block.fraction for block in plan.grid}),
         ]
         for kind, asked, known in choices:
@@ -188,7 +206,7 @@ def jobs(plan: Plan, wanted: Wanted, extra: Sequence[str] = ()) -> Iterator[Job]
     """
     wanted.check(plan)
     for block in plan.grid:
-        for seed in block.seeds:
+        for seed in block.all_seeds:
             for method in plan.methods_of(block):
                 if seed in plan.seeds_of(block, method) and wanted.takes(block.dataset, block.fraction, method, seed):
                     yield job(plan, block, method, seed, extra)

@@ -46,7 +46,7 @@ def run_training(objective: Objective, stage: Stage, observer: Observer, *, resu
     stage = stage.of_processes(progress.processes)
     observer.started(stage.name, progress.step, stage.total_steps)
     update = Updates(objective, stage, optimizer, observer.message)
-    with stop_on_signal() as stop, Feed(stage) as feed:
+    with stop_on_signal() as stop, Feed(stage, ahead=stage.device.device.type == "cuda") as feed:
         while progress.step < stage.total_steps:
             report = update(feed(progress.step), progress)
             progress.step += 1

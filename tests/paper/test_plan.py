@@ -41,7 +41,7 @@ def test_methods_of_a_seed_share_data_teacher_and_steps() -> None:
             assert (recipe.data, recipe.teacher, recipe.training) == (teacher.data, teacher.teacher, teacher.training)
 
 
-def test_an_exploration_takes_the_first_seeds_only() -> None:
+def test_an_exploration_takes_the_first_seeds_and_a_replication_more() -> None:
     """A row that was never meant to have five seeds would be marked unfinished for ever, or cost days."""
     plan = read_plan()
     block = plan.grid[0]
@@ -50,9 +50,11 @@ def test_an_exploration_takes_the_first_seeds_only() -> None:
         made.setdefault(one.method, []).append(one.seed)
     limited = {name: method.most_seeds for name, method in plan.methods.items() if method.most_seeds}
     assert limited
+    assert block.more_seeds is not None
     for name, seeds in made.items():
-        assert tuple(seeds) == block.seeds[: limited.get(name)] == plan.seeds_of(block, name)
-    assert plan.seeds_of(block, TEACHER) == block.seeds
+        more = block.more_seeds.seeds if name in block.more_seeds.methods else ()
+        assert tuple(seeds) == (*block.seeds[: limited.get(name)], *more) == plan.seeds_of(block, name)
+    assert plan.seeds_of(block, TEACHER) == (*block.seeds, *block.more_seeds.seeds)
 
 
 def test_overrides_go_to_their_data_set() -> None:

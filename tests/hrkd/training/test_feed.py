@@ -48,9 +48,10 @@ def as_stage(stage: Described) -> Stage:
     return cast("Stage", stage)
 
 
-def test_every_step_gets_its_own_batch_also_after_a_jump(stage: Described) -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_every_step_gets_its_own_batch_also_after_a_jump(stage: Described, ahead: bool) -> None:
     """Prevents a training that goes on at a checkpoint from getting the batch that was read ahead before."""
-    with Feed(as_stage(stage)) as feed:
+    with Feed(as_stage(stage), ahead=ahead) as feed:
         for step in (0, 1, 2, 1, 4):
             expected = stage.examples.batch(stage.batches.indices(step))
             assert torch.equal(feed(step).indices, expected.indices)
@@ -58,7 +59,7 @@ def test_every_step_gets_its_own_batch_also_after_a_jump(stage: Described) -> No
 
 def test_the_next_batch_is_made_without_being_asked_for(stage: Described) -> None:
     """Prevents a reader that only moved the waiting into another thread."""
-    with Feed(as_stage(stage)) as feed:
+    with Feed(as_stage(stage), ahead=True) as feed:
         feed(0)
         stage.made.clear()
         assert stage.made.wait(10) or [step for step, _ in stage.asked] == [0, 1]
@@ -69,14 +70,14 @@ def test_the_next_batch_is_made_without_being_asked_for(stage: Described) -> Non
 def test_nothing_is_read_behind_the_last_step(stage: Described) -> None:
     """Prevents a window of batches that nobody needs, and an error of it."""
     stage.total_steps = 5
-    with Feed(as_stage(stage)) as feed:
+    with Feed(as_stage(stage), ahead=True) as feed:
         feed(4)
     assert [step for step, _ in stage.asked] == [4]
 
 
 def test_an_error_of_the_reader_is_that_of_the_step(stage: Described) -> None:
     """Prevents a training that hangs, or goes on with what it had, when the data cannot be read."""
-    with Feed(as_stage(stage)) as feed:
+    with Feed(as_stage(stage), ahead=True) as feed:
         feed(4)
         with pytest.raises(OSError, match="the disk is gone"):
             feed(5)
@@ -89,6 +90,6 @@ def test_a_gpu_is_fed_from_page_locked_memory(stage: Described, monkeypatch: pyt
     monkeypatch.setattr(torch.Tensor, "pin_memory", keep)
     monkeypatch.setattr(Batch, "to", lambda batch, device: batch)
     stage.device = Device(torch.device("cuda"), torch.float32)
-    with Feed(as_stage(stage)) as feed:
+    with Feed(as_stage(stage), ahead=True) as feed:
         feed(4)
     assert len(pinned) == 5
