@@ -85,11 +85,13 @@ def show_dry_run(recipe: Recipe, runs_dir: Path, output: Output, attempt: Attemp
             raise HrkdError(f"too little {need}", hint="docs/training.md says what saves memory and disk")
 
 
-def try_run(recipe: Recipe, run: RunFolder, observer: Observer, *, output: Output, overwrite: bool) -> list[Estimate]:
+def try_run(
+    recipe: Recipe, run: RunFolder, observer: Observer, *, output: Output, resume: bool, overwrite: bool
+) -> list[Estimate]:
     """Check all that `hrkd run` checks, and try its training; export and measurement are not tried."""
     if is_main():
         check_before_work(recipe, run, output, overwrite=overwrite)
-    return dry_run_all(recipe, run, observer, overwrite=overwrite)
+    return dry_run_all(recipe, run, observer, resume=resume, overwrite=overwrite)
 
 
 def _needs(folder: Path, estimates: Sequence[Estimate]) -> list[Need]:
@@ -125,7 +127,7 @@ def _table(estimates: Sequence[Estimate]) -> Table:
         low, middle, high = map(duration, found.seconds)
         table.add_row(
             found.stage,
-            f"{found.steps:,}",
+            f"{found.steps:,}" + (f", {found.done_steps:,} done" if found.done_steps else ""),
             str(found.texts_per_step) + (f" in {found.micro_batches} parts" if found.micro_batches > 1 else ""),
             f"{1000 * found.step_seconds:.0f}",
             middle,

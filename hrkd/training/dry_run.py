@@ -46,18 +46,26 @@ class KnownTeacher(NamedTuple):
     finished: bool
 
 
-def dry_run_teacher(recipe: Recipe, run: RunFolder, observer: Observer, *, overwrite: bool = False) -> list[Estimate]:
+def dry_run_teacher(
+    recipe: Recipe, run: RunFolder, observer: Observer, *, resume: bool = True, overwrite: bool = False
+) -> list[Estimate]:
     """Estimate `hrkd teacher`; nothing is left to do where the teacher is finished, or only has to be scored.
 
     Raises:
         HrkdError: Whatever the command itself would refuse.
     """
-    estimates, _ = _teacher(recipe, run, _load(recipe), observer, overwrite=overwrite)
+    estimates, _ = _teacher(recipe, run, _load(recipe), observer, resume=resume, overwrite=overwrite)
     return estimates
 
 
 def dry_run_student(
-    recipe: Recipe, run: RunFolder, observer: Observer, *, teacher: Path | None = None, overwrite: bool = False
+    recipe: Recipe,
+    run: RunFolder,
+    observer: Observer,
+    *,
+    teacher: Path | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
 ) -> list[Estimate]:
     """Estimate `hrkd distill`: the student, and the task-agnostic stage before it.
 
@@ -66,18 +74,20 @@ def dry_run_student(
     """
     folder = teacher or run.teacher
     known = KnownTeacher(verified_teacher(folder), folder, finished=True)
-    return [*_student(recipe, run, _load(recipe), known, observer, overwrite=overwrite)]
+    return [*_student(recipe, run, _load(recipe), known, observer, resume=resume, overwrite=overwrite)]
 
 
-def dry_run_all(recipe: Recipe, run: RunFolder, observer: Observer, *, overwrite: bool = False) -> list[Estimate]:
+def dry_run_all(
+    recipe: Recipe, run: RunFolder, observer: Observer, *, resume: bool = True, overwrite: bool = False
+) -> list[Estimate]:
     """Estimate the training of `hrkd run`; a teacher that is not there yet is stood in for by one without training.
 
     Raises:
         HrkdError: Whatever the command itself would refuse.
     """
     dataset = _load(recipe)
-    estimates, known = _teacher(recipe, run, dataset, observer, overwrite=overwrite)
-    return [*estimates, *_student(recipe, run, dataset, known, observer, overwrite=overwrite)]
+    estimates, known = _teacher(recipe, run, dataset, observer, resume=resume, overwrite=overwrite)
+    return [*estimates, *_student(recipe, run, dataset, known, observer, resume=resume, overwrite=overwrite)]
 
 
 def _load(recipe: Recipe) -> DomainDataset:
@@ -86,7 +96,7 @@ def _load(recipe: Recipe) -> DomainDataset:
 
 
 def _teacher(
-    recipe: Recipe, run: RunFolder, dataset: DomainDataset, observer: Observer, *, overwrite: bool
+    recipe: Recipe, run: RunFolder, dataset: DomainDataset, observer: Observer, *, resume: bool, overwrite: bool
 ) -> tuple[list[Estimate], KnownTeacher]:
     """Return what is left to do, and the teacher or what stands in for it."""
     input_hash = teacher_hash(recipe, dataset)
@@ -97,25 +107,32 @@ def _teacher(
     if recipe.teacher.adopt is not None:
         return [], KnownTeacher(adopted_teacher(recipe, dataset)[0], folder, finished=False)
     objective, stage, data, _ = prepare_teacher(recipe, run, dataset, input_hash)
-    found = estimate(objective, stage, observer, scored_after=_test_share(data))
+    found = estimate(objective, stage, observer, scored_after=_test_share(data), resume=resume)
     return [found], KnownTeacher(objective.model, folder, finished=False)
 
 
 def _student(
-    recipe: Recipe, run: RunFolder, dataset: DomainDataset, known: KnownTeacher, observer: Observer, *, overwrite: bool
+    recipe: Recipe,
+    run: RunFolder,
+    dataset: DomainDataset,
+    known: KnownTeacher,
+    observer: Observer,
+    *,
+    resume: bool,
+    overwrite: bool,
 ) -> Iterator[Estimate]:
     check_teacher(known.model, dataset, known.folder)
     input_hash = student_hash(recipe, dataset, known.folder) if known.finished else "of a teacher that is not made yet"
     if known.finished and finished_before(run.student, input_hash, observer, overwrite=overwrite) is not None:
         return
     readers = Readers.of(recipe, known.folder)
-    inputs = DistillationInputs(recipe, run, dataset, known.model, known.folder, readers, observer, False, overwrite)
+    inputs = DistillationInputs(recipe, run, dataset, known.model, known.folder, readers, observer, resume, overwrite)
     yield from _general(inputs)
     student = build_student(known.model, recipe.student, readers.teacher)
     objective, stage, data = prepare_distillation(inputs, student, input_hash)
     answers = _timed_teacher(objective, inputs, data, stage.device)
     objective.listen(answers)
-    yield estimate(objective, stage, observer, answers, scored_after=_test_share(data))
+    yield estimate(objective, stage, observer, answers, scored_after=_test_share(data), resume=resume)
 
 
 def _test_share(data: PreparedData) -> float:
@@ -132,7 +149,7 @@ def _general(inputs: DistillationInputs) -> Iterator[Estimate]:
     input_hash = general_hash(inputs.recipe, texts)
     if finished_before(inputs.run.root / GENERAL, input_hash, inputs.observer, overwrite=inputs.overwrite) is None:
         prepared = prepare_general(inputs, config, texts, input_hash)
-        yield estimate(prepared.objective, prepared.stage, inputs.observer)
+        yield estimate(prepared.objective, prepared.stage, inputs.observer, resume=inputs.resume)
 
 
 def _timed_teacher(

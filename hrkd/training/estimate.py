@@ -23,7 +23,7 @@ from hrkd.training.observer import Observer
 from hrkd.training.optimization import build_optimizer
 from hrkd.training.shares import own_rows
 from hrkd.training.stage_plan import Stage
-from hrkd.training.state import KEPT, Progress, save_state
+from hrkd.training.state import KEPT, Progress, find_state, read_progress, save_state
 from hrkd.training.step import Objective
 from hrkd.training.teacher_outputs import TeacherOutput, TeacherOutputs
 from hrkd.training.update import Updates
@@ -43,7 +43,8 @@ class Estimate:
     Attributes:
         stage: Its name.
         device: Where it runs, and in which number format.
-        steps: Optimisation steps.
+        steps: Optimisation steps, all of them.
+        done_steps: Of these, what a checkpoint has; seconds and evaluations are of the others.
         texts_per_step: Of all processes.
         tried_steps: Steps that were timed.
         step_seconds: Mean of the training's steps.
@@ -60,6 +61,7 @@ class Estimate:
     stage: str
     device: str
     steps: int
+    done_steps: int
     texts_per_step: int
     tried_steps: int
     step_seconds: float
@@ -107,6 +109,7 @@ def estimate(
     teacher: TimedTeacher | None = None,
     *,
     scored_after: float = 0.0,
+    resume: bool = True,
 ) -> Estimate:
     """Try the longest step, then steps of some places of the training, one evaluation and one checkpoint.
 
@@ -118,6 +121,7 @@ def estimate(
         observer: Told what is tried.
         teacher: What the objective asks.
         scored_after: Texts that are scored at the end, as a multiple of the validation split.
+        resume: Whether to count what a checkpoint of the same inputs has as done.
 
     Raises:
         HrkdError: As the training itself would, e.g. where one text of each domain does not fit into memory.
@@ -137,16 +141,21 @@ def estimate(
     seconds, tokens = _try(update, stage, progress, places)
     evaluation = _timed(stage.device, lambda: _evaluate(objective, stage))
     size, checkpoint = _checkpoint(lambda folder: save_state(folder, progress, objective.trainable, optimizer, best))
-    evaluations = sum(stage.config.is_evaluation(step + 1, stage.total_steps) for step in range(stage.total_steps))
-    checkpoints = math.ceil(stage.total_steps / stage.config.checkpoint_steps)
+    done = _done(stage) if resume else 0
+    left = stage.total_steps - done
+    evaluations = sum(
+        stage.config.is_evaluation(step + 1, stage.total_steps) for step in range(done, stage.total_steps)
+    )
+    checkpoints = math.ceil(left / stage.config.checkpoint_steps)
     waiting, passes = _of_teacher(teacher, float(seconds.sum()), mean_tokens * stage.batches.steps_per_epoch)
     around = passes + (evaluations + scored_after) * evaluation + checkpoints * checkpoint
     step_seconds = [(1.0 - waiting) * mean_tokens * rate for rate in _seconds_per_token(seconds, tokens)]
-    low, middle, high = (stage.total_steps * each + around for each in step_seconds)
+    low, middle, high = (left * each + around for each in step_seconds)
     return Estimate(
         stage=stage.name,
         device=stage.device.describe(),
         steps=stage.total_steps,
+        done_steps=done,
         texts_per_step=len(stage.batches.indices(0)),
         tried_steps=len(places),
         step_seconds=step_seconds[1],
@@ -158,6 +167,12 @@ def estimate(
         cache_bytes=teacher.cache_bytes if teacher else 0,
         micro_batches=progress.micro_batches,
     )
+
+
+def _done(stage: Stage) -> int:
+    """Return the steps of the newest checkpoint of the same inputs."""
+    state = find_state(stage.state_folder, stage.input_hash, lambda _: None)
+    return 0 if state is None else read_progress(state).step
 
 
 def _of_teacher(teacher: TimedTeacher | None, seconds: float, tokens_of_a_pass: float) -> tuple[float, float]:

@@ -51,7 +51,9 @@ def command(
 
     loaded = open_recipe(recipe, overrides)
     if dry_run:
-        show_dry_run(loaded, runs_dir, output, partial(dry_run_student, teacher=teacher, overwrite=overwrite))
+        show_dry_run(
+            loaded, runs_dir, output, partial(dry_run_student, teacher=teacher, resume=resume, overwrite=overwrite)
+        )
     else:
         options = TrainingOptions(resume, overwrite, tuple(track or ()))
         run_distillation(loaded, runs_dir, output, options, teacher=teacher)

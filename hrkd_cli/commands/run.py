@@ -43,6 +43,6 @@ def command(
 
     loaded = open_recipe(recipe, overrides)
     if dry_run:
-        show_dry_run(loaded, runs_dir, output, partial(try_run, output=output, overwrite=overwrite))
+        show_dry_run(loaded, runs_dir, output, partial(try_run, output=output, resume=resume, overwrite=overwrite))
     else:
         run_recipe(loaded, runs_dir, output, TrainingOptions(resume, overwrite, tuple(track or ())))

@@ -42,6 +42,6 @@ def command(
 
     loaded = open_recipe(recipe, overrides)
     if dry_run:
-        show_dry_run(loaded, runs_dir, output, partial(dry_run_teacher, overwrite=overwrite))
+        show_dry_run(loaded, runs_dir, output, partial(dry_run_teacher, resume=resume, overwrite=overwrite))
     else:
         run_teacher(loaded, runs_dir, output, TrainingOptions(resume, overwrite, tuple(track or ())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from hrkd.metrics import DomainScores
 from hrkd.recipe import TrainingConfig
 from hrkd.training.estimate import TimedTeacher, estimate
 from hrkd.training.observer import Observer
-from hrkd.training.optimization import OuterSchedule
+from hrkd.training.optimization import OuterSchedule, build_optimizer
 from hrkd.training.stage_plan import Stage
+from hrkd.training.state import Progress, save_state
 from hrkd.training.step import StepResult
 from hrkd.training.teacher_outputs import TeacherOutput
 
@@ -143,3 +145,20 @@ def test_a_training_of_few_steps_is_tried_whole(clock: Clock) -> None:
     found = estimate(Played(clock), stage, Observer())
     assert found.tried_steps == found.steps == stage.total_steps == 6
     assert found.seconds[1] == pytest.approx(STUDENT * tokens_of(stage) + EVALUATION)
+
+
+def test_what_a_checkpoint_has_is_not_counted(clock: Clock, tmp_path: Path) -> None:
+    """Prevents a training in its last hour from being announced as two days."""
+    stage = replace(make_stage(clock, epochs=40), state_folder=tmp_path)
+    played, done = Played(clock), 600
+    optimizer = build_optimizer(played.trainable, stage.config)
+    save_state(tmp_path, Progress(stage.input_hash, step=done), played.trainable, optimizer, {})
+    found = estimate(played, stage, Observer())
+    whole = estimate(played, stage, Observer(), resume=False)
+    assert (found.done_steps, whole.done_steps) == (done, 0)
+    assert found.evaluations == 5
+    left = (stage.total_steps - done) / stage.total_steps
+    assert found.seconds[1] == pytest.approx(left * STUDENT * tokens_of(stage) + 5 * EVALUATION)
+    assert whole.evaluations == 20
+    other = replace(stage, input_hash="of other inputs")
+    assert estimate(played, other, Observer()).done_steps == 0
