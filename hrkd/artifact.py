@@ -82,8 +82,8 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         replace: Whether an existing ``target`` is swapped out. Without it, an existing target is an error.
 
     Raises:
-        ArtifactError: ``target`` exists and ``replace`` is false; raised before the block runs, or after it when the
-            target came into being meanwhile.
+        ArtifactError: ``target`` exists and ``replace`` is false, or is named by ``.`` or ``..``; raised before the
+            block runs, or after it when the target came into being meanwhile.
     """
     _check_absent(target, replace)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +98,8 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def _check_absent(target: Path, replace: bool) -> None:
+    if target.name in ("", ".."):
+        raise ArtifactError(f"`{target}` has no name that a new folder could get", hint="give the folder's name")
     if target.exists() and not replace:
         raise ArtifactError(f"`{target}` exists already", hint="choose another name, or pass --overwrite")
 

@@ -144,12 +144,19 @@ class Classifier:
 
         Raises:
             DataError: The text is not a string of valid Unicode.
+            ArtifactError: The tokenizer is damaged in a way that loading it did not show.
         """
         try:
             return list(self._tokenizer.encode(text, text_pair).ids)
         except TypeError as error:
             raise DataError(
                 f"{ascii(text)[:60]} is not valid text", hint="give strings; a lone surrogate is no character"
+            ) from error
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of Rust: no Exception, and nowhere to be imported from
+                raise
+            raise ArtifactError(
+                f"the bundle's tokenizer is damaged: {first_line(error)}", hint="export the bundle again"
             ) from error
 
     def run(self, encoded: Sequence[int], domain_id: int) -> Logits:

@@ -82,7 +82,7 @@ def unpack(
     from hrkd.bundle_card import summary_lines
     from hrkd_cli.output import Output
 
-    folder = output or archive.with_suffix("")
+    folder = output or archive.parent / archive.stem
     manifest = unpack_bundle(archive, folder)
     lines = [f"bundle: {folder}", *(f"  {line}" for line in summary_lines(manifest))]
     Output(as_json).result({"bundle": str(folder), "bundle_hash": manifest.bundle_hash}, "\n".join(lines))

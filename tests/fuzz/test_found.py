@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from fuzz.test_fuzz_bundles import rewrite
+from hrkd.artifact import new_folder
+from hrkd.bundle import TOKENIZER
 from hrkd.bundle_archive import pack_bundle, unpack_bundle
 from hrkd.data.sources.files import read_table
 from hrkd.errors import ArtifactError, DataError
+from hrkd_bench.runtime import Classifier
 from hrkd_cli.main import main
 from tiny_bundle import make_bundle
 
@@ -64,3 +69,29 @@ def test_a_name_that_is_too_long(line: list[str], capsys: pytest.CaptureFixture[
     """Prevents `File name too long`, which asking whether a path exists raises instead of answering no."""
     assert main([*line, "x" * 5000]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_a_path_without_a_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prevents `PosixPath('.') has an empty name`, and the present folder from being swapped for a bundle."""
+    make_bundle(tmp_path / "here", per_domain=2)
+    monkeypatch.chdir(tmp_path / "here")
+    before = sorted(path.name for path in Path().iterdir())
+    assert main(["bundle", "unpack", name]) == 2
+    assert "error: " in capsys.readouterr().err
+    assert sorted(path.name for path in Path().iterdir()) == before
+    with pytest.raises(ArtifactError, match="has no name"), new_folder(Path(), replace=True):
+        raise AssertionError("the work began")
+
+
+def test_a_tokenizer_that_panics(tmp_path: Path) -> None:
+    """Prevents Rust's PanicException, which is no Exception, from leaving as a traceback of the library."""
+    bundle = tmp_path / "bundle"
+    make_bundle(bundle, per_domain=2)
+    tokenizer = json.loads((bundle / TOKENIZER).read_text(encoding="utf-8"))
+    tokenizer["post_processor"]["special_tokens"] = {}
+    rewrite(bundle, TOKENIZER, json.dumps(tokenizer).encode())
+    with pytest.raises(ArtifactError, match="the bundle's tokenizer is damaged"):
+        Classifier.load(bundle)(["a fine film"], domain="books")
