@@ -62,9 +62,11 @@ def _apply_override(value: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     node = value
     for parent in parents:
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
+        section = node.get(parent, {})
+        if not isinstance(section, dict):
             raise RecipeError(f"override `{override}`: `{parent}` is not a section")
+        node[parent] = dict(section)  # a copy: through a YAML alias another section may be the same object
+        node = node[parent]
     try:
         node[last] = read_yaml(text)
     except ValueError as error:

@@ -53,7 +53,11 @@ Resume = Annotated[
 ]
 Track = Annotated[
     list[Tracker] | None,
-    typer.Option("--track", help="Send loss, domain ratios and validation accuracy to this service too; repeatable."),
+    typer.Option(
+        "--track",
+        metavar="wandb|mlflow",
+        help="Send loss, domain ratios and validation accuracy to this service too; repeatable.",
+    ),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, try some steps, say what time and memory it will take.")

@@ -101,6 +101,15 @@ class TestOverrides:
         assert recipe.data.path == "a=b"
         assert recipe.seed == 4, "the last one counts"
 
+    def test_sections_that_share_a_yaml_anchor_stay_apart(self, file: Path) -> None:
+        """Prevents `--set training.epochs=1` from silently changing the teacher's training as well."""
+        value = {**MINIMAL, "training": {"epochs": 5.0}}
+        value["teacher"] = {**MINIMAL["teacher"], "training": value["training"]}
+        file.write_text(yaml.safe_dump(value), encoding="utf-8")
+        assert "&id001" in file.read_text(encoding="utf-8")
+        recipe = load_recipe(file, ["training.epochs=1", "training.cache_teacher=true"])
+        assert (recipe.training.epochs, recipe.teacher.training.epochs) == (1.0, 5.0)
+
     def test_null_removes_a_value(self, file: Path) -> None:
         """Otherwise a teacher could not be adopted over a recipe that trains one."""
         recipe = load_recipe(file, ["teacher.base=null", "teacher.adopt=mine"])
