@@ -64,8 +64,8 @@ def show_dry_run(recipe: Recipe, runs_dir: Path, output: Output, attempt: Attemp
     """
     run = RunFolder(runs_dir / recipe.name)
     with joined(output) as spoken, training_observer(spoken) as observer:
-        estimates = attempt(recipe, run, observer)
-    if not is_main():
+        estimates, speaks = attempt(recipe, run, observer), is_main()
+    if not speaks:
         return
     needs = _needs(run.root, estimates)
     low, middle, high = (sum(found.seconds[end] for found in estimates) for end in range(3))

@@ -21,9 +21,9 @@ TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2")
 ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0")
 
 
-def launch(launcher: Sequence[str], recipe: Path, runs: Path) -> subprocess.Popen[str]:
+def launch(launcher: Sequence[str], recipe: Path, runs: Path, *options: str) -> subprocess.Popen[str]:
     """Start `hrkd distill` in two processes on one machine."""
-    command = ["-m", "hrkd_cli.main", "distill", str(recipe), "--runs-dir", str(runs), "--json"]
+    command = ["-m", "hrkd_cli.main", "distill", str(recipe), "--runs-dir", str(runs), "--json", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
         [sys.executable, "-m", *launcher, *command],
@@ -57,6 +57,11 @@ def test_a_launcher_stops_with_one_checkpoint_and_another_goes_on(
     assert output == ""
     assert "stopped by SIGTERM after step" in words
     assert read_stage(run.student) is None
+
+    tried = launch(TORCHRUN, file, tmp_path / "runs", "--dry-run")
+    output, words = tried.communicate(timeout=DEADLINE_SECONDS)
+    (stage,) = json.loads(output)["stages"]  # one document: the main process alone speaks
+    assert 0 < stage["done_steps"] < stage["steps"], words
 
     second = launch(ACCELERATE, file, tmp_path / "runs")
     output, words = second.communicate(timeout=DEADLINE_SECONDS)
