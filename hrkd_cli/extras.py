@@ -13,10 +13,12 @@ EXTRA_MODULES = {
     "report": ("jinja2", "matplotlib"),
     "train": _TRAIN,
     "export": (*_TRAIN, "onnx", "onnxruntime"),
+    "trackers": ("accelerate",),
 }
 """Modules that each extra brings. optimum is not among them: without it onnxruntime quantises (`backend: auto`)."""
 
 _EXTRA_OF_MODULE = {
+    "accelerate": "trackers",
     "datasets": "train",
     "filelock": "train",
     "jinja2": "report",
@@ -64,11 +66,13 @@ def require_trackers(trackers: Sequence[str]) -> None:
     Raises:
         HrkdError: Something is missing.
     """
-    missing = [name for name in trackers if not is_installed(name)]
-    needed = (["'hrkd[trackers]'"] if trackers and not is_installed("accelerate") else []) + missing
-    if needed:
-        name = (missing or trackers)[0]
-        raise HrkdError(f"`--track {name}` needs more packages", hint=f"pip install {' '.join(needed)}")
+    if not trackers:
+        return
+    packages = [] if is_installed("accelerate") else ["'hrkd[trackers]'"]
+    packages += [name for name in trackers if not is_installed(name)]
+    if packages:
+        wanted = " ".join(f"--track {name}" for name in trackers)
+        raise HrkdError(f"`{wanted}` needs more packages", hint=f"pip install {' '.join(packages)}")
 
 
 def is_installed(module: str) -> bool:

@@ -18,6 +18,7 @@ _PURPOSES = {
     "report": "write reports",
     "train": "train and distil",
     "export": "export and quantise",
+    "trackers": "send curves to Weights & Biases or MLflow",
 }
 
 
