@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +26,14 @@ class Group:
         fraction: Training texts in percent.
         runs: By method (the teacher first, then in the plan's order) and seed.
         wanted_seeds: How many seeds of each method the plan asks for; empty outside the plan.
+        later_seeds: Those that were decided on when the others had been seen.
     """
 
     facts: DatasetFacts
     fraction: float
     runs: dict[str, dict[int, Result]]
     wanted_seeds: dict[str, int]
+    later_seeds: tuple[int, ...] = ()
 
     def correct(self, method: str, seeds: list[int]) -> Correct:
         """Return whether the runs of ``seeds`` answer each test text right, (S, n)."""
@@ -41,6 +43,14 @@ class Group:
     def seeds(self, *methods: str) -> list[int]:
         """Return the seeds that all ``methods`` have."""
         return sorted(set.intersection(*(set(self.runs.get(method, {})) for method in methods)))
+
+    def later(self) -> Group:
+        """Return the runs of the later seeds alone: what was seen before they were decided on has no part in them."""
+        runs = {
+            method: {seed: run for seed, run in by_seed.items() if seed in self.later_seeds}
+            for method, by_seed in self.runs.items()
+        }
+        return replace(self, runs={method: by_seed for method, by_seed in runs.items() if by_seed}, wanted_seeds={})
 
     def different_teachers(self) -> list[int]:
         """Return the seeds whose methods did not all imitate the same teacher."""
@@ -96,7 +106,8 @@ def _group(facts: DatasetFacts, fraction: float, results: list[Result], plan: Pl
         _refuse_mixed_row(list(by_seed.values()), plan)
     blocks = [block for block in plan.grid if (block.dataset, block.fraction) == (facts.dataset, fraction)]
     wanted = {name: len(plan.seeds_of(block, name)) for block in blocks for name in runs}
-    return Group(facts, fraction, runs, wanted)
+    later = tuple(seed for block in blocks if block.more_seeds for seed in block.more_seeds.seeds)
+    return Group(facts, fraction, runs, wanted, later)
 
 
 def _refuse_mixed_row(row: list[Result], plan: Plan) -> None:

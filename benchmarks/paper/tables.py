@@ -91,6 +91,11 @@ def _group_parts(group: Group, plan: Plan) -> list[str]:
         if not with_leaks:
             parts.append(f"#### Without the {leaks} test texts that also stand in train")
         parts += [accuracy_table(group, texts), difference_table(group, texts, plan.baselines)]
+    if (later := group.later()).runs:
+        parts += [
+            f"#### Only the seeds that were decided on later ({', '.join(map(str, group.later_seeds))})",
+            difference_table(later, TextChoice.of(group.facts, with_leaks=True), plan.baselines),
+        ]
     return [*parts, "#### Cost", cost_table(group, "uniform")]
 
 

@@ -97,6 +97,27 @@ def test_unfinished_rows_are_marked(made_up: Callable[..., Path], render: Callab
     assert "not finished" in text
 
 
+def test_seeds_decided_on_later_are_also_shown_alone(
+    made_up: Callable[..., Path], render: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    """After a look at the first seeds, an interval over all of them is too favourable, and nobody would see it."""
+    results = made_up(leaks=0, teacher=4, first=4, uniform=4)
+    plan = tmp_path / "plan.yaml"
+    value = yaml.safe_load(plan.read_text(encoding="utf-8"))
+    value["grid"][0]["more_seeds"] = {"seeds": [2, 3], "methods": ["first", "uniform"]}
+    plan.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
+    all_of_them, later = rows(render(results)[1], "first")[2:4]
+    assert later[1] != all_of_them[1]
+    for seed in (0, 1):
+        for path in results.glob(f"tiny/100/*/seed-{seed}.json"):
+            path.unlink()
+    value["grid"][0] |= {"seeds": [2, 3], "more_seeds": None}
+    plan.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
+    text = render(results)[1]
+    assert "decided on later" not in text
+    assert rows(text, "first")[2][1] == later[1]
+
+
 def test_other_teachers_are_told(made_up: Callable[..., Path], render: Callable[..., tuple[int, str]]) -> None:
     """Methods that imitated different teachers are not on equal terms."""
     results = made_up()

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, SimpleNamespace
@@ -109,24 +110,34 @@ def main() -> int:
     parser.add_argument("--emulated", action="store_true")
     parser.add_argument("--remove", type=Path, required=True)
     given = parser.parse_args()
-    for number in _ENDINGS:
-        signal.signal(number, _stop)
-    with Channel(given.stream) as channel:
+    code = 130
+    try:
         try:
-            if given.stream:
-                watch_connection()
-            result = measure_plan(given.root, channel.progress, emulated=given.emulated)
-            _hand_over(to_json(result), given.output, channel)
-        except HrkdError as error:
-            channel.error(error.message, error.hint)
-            return 2
-        except OSError as error:
-            channel.error(f"the device says: {error}", "a full disk, or a file that may not be read or written")
-            return 2
-        except KeyboardInterrupt:
-            return 130
+            _on_ending(_stop)
+            with Channel(given.stream) as channel:
+                code = _measure(given, channel)
         finally:
-            _remove(given.remove)
+            _on_ending(signal.SIG_IGN)
+    except KeyboardInterrupt:
+        pass
+    finally:  # out of any signal's reach: the host hangs up as soon as it has the result
+        shutil.rmtree(given.remove, ignore_errors=True)
+        given.remove.with_name(given.remove.name + ".lock").unlink(missing_ok=True)
+    return code
+
+
+def _measure(given: argparse.Namespace, channel: Channel) -> int:
+    try:
+        if given.stream:
+            watch_connection()
+        result = measure_plan(given.root, channel.progress, emulated=given.emulated)
+        _hand_over(to_json(result), given.output, channel)
+    except HrkdError as error:
+        channel.error(error.message, error.hint)
+        return 2
+    except OSError as error:
+        channel.error(f"the device says: {error}", "a full disk, or a file that may not be read or written")
+        return 2
     return 0
 
 
@@ -139,20 +150,15 @@ def _hand_over(result: Any, output: Path | None, channel: Channel) -> None:
     channel.say(f"{output}: bring it back, and `hrkd bench merge {output.name} BUNDLE...` reads it")
 
 
-def _remove(folder: Path) -> None:
-    """Remove the folder of this run, also when the other side hangs up in the middle of it."""
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.with_name(folder.name + ".lock").unlink(missing_ok=True)
-    except KeyboardInterrupt:  # comes once at most
-        _remove(folder)
-
-
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Turn a signal into an exception, so that processes are ended and files removed."""
-    for one in _ENDINGS:
-        signal.signal(one, signal.SIG_IGN)
+    """Turn a signal into an exception, once, so that processes are ended and files removed."""
+    _on_ending(signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _on_ending(handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers) -> None:
+    for number in _ENDINGS:
+        signal.signal(number, handler)
 
 
 if __name__ == "__main__":

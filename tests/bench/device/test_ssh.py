@@ -54,6 +54,14 @@ def left_behind(folder: Path, seconds: float = 15.0) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
+def processes_left(folder: Path, seconds: float = 15.0) -> list[psutil.Process]:
+    """Return what still runs there when it had time to end: who removed the folder still has to leave."""
+    deadline = time.monotonic() + seconds
+    while (found := processes_in(folder)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
 def processes_in(folder: Path) -> list[psutil.Process]:
     """Return the measurement's processes on the device: those that were started in its folder."""
     found = []
@@ -135,7 +143,7 @@ def test_a_killed_connection(
     with pytest.raises(BenchError, match=f"was lost while {phase}"):
         measure(progress=kill)
     assert left_behind(tmp_path / "there") == []
-    assert processes_in(tmp_path / "there") == []
+    assert processes_left(tmp_path / "there") == []
 
 
 SILENT = QUICK.model_copy(update={"rate": 1.0, "rate_seconds": 120.0})
@@ -155,7 +163,7 @@ def test_control_c_ends_the_device_too(
     with pytest.raises(KeyboardInterrupt):
         measure(progress=stop, config=config)
     assert left_behind(tmp_path / "there") == []
-    assert processes_in(tmp_path / "there") == []
+    assert processes_left(tmp_path / "there") == []
 
 
 def test_what_a_dead_run_left_is_removed_by_the_next(
