@@ -73,7 +73,8 @@ class MultiDomainClassifier(nn.Module):
         hidden_size = encoder.config.hidden_size
         self.pooler = nn.Linear(hidden_size, hidden_size)
         self._take_over_pooler()
-        self.dropout = nn.Dropout(getattr(encoder.config, "hidden_dropout_prob", 0.1))
+        dropout = getattr(encoder.config, "dropout", 0.1)  # DistilBERT's name for it
+        self.dropout = nn.Dropout(getattr(encoder.config, "hidden_dropout_prob", dropout))
         shape = (len(config.domain_names), len(config.label_names))
         self.head_weight = nn.Parameter(torch.empty(*shape, hidden_size).normal_(std=0.02))
         self.head_bias = nn.Parameter(torch.zeros(shape))

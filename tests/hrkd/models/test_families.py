@@ -69,6 +69,18 @@ def test_any_width_can_be_built(name: str) -> None:
     assert intermediate_size(half.encoder_config) == 32
 
 
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+@torch.no_grad()
+def test_a_student_without_dropout_has_none_anywhere(name: str) -> None:
+    """A family that calls one of its dropouts by another name would keep it; the recipe says that it is off."""
+    student = build_student(family_teacher(name), StudentConfig(layers=2, dropout=0.0))
+    left = {path: part.p for path, part in student.named_modules() if "dropout" in type(part).__name__.lower()}
+    assert left
+    assert not any(left.values()), left
+    quiet = student.eval()(*family_inputs()).logits
+    torch.testing.assert_close(student.train()(*family_inputs()).logits, quiet, msg="a dropout that is no module")
+
+
 def test_positions_behind_the_paddings_are_not_counted() -> None:
     """MPNet, like RoBERTa, starts behind the padding's number: its last two positions do not exist."""
     config = ClassifierConfig(CONFIG.domain_names, CONFIG.label_names, 39)
