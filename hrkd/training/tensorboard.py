@@ -12,7 +12,7 @@ from hrkd.training.observer import Observer, StepReport, validation_curves
 
 
 class TensorBoardObserver(Observer):
-    """Writes events below ``folder/STAGE``; a resumed stage hides the events after its checkpoint.
+    """Writes events below ``folder/STAGE``; a resumed stage hides the events after its checkpoint, a new start all.
 
     Args:
         folder: Root of the run's events.
@@ -24,7 +24,8 @@ class TensorBoardObserver(Observer):
 
     def started(self, stage: str, first_step: int, total_steps: int) -> None:
         """Open the event file."""
-        self.writer = SummaryWriter(str(self.folder / stage), purge_step=first_step or None)
+        # From the first step done again: events carry the number of steps done, so the checkpoint's own stay.
+        self.writer = SummaryWriter(str(self.folder / stage), purge_step=first_step + 1)
 
     def step(self, report: StepReport) -> None:
         """Write one point of each curve."""
