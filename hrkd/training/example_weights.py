@@ -50,7 +50,9 @@ def domain_expertise_weights(
             if members.any():
                 prototypes[domain, label] = F.normalize(directions[members].mean(dim=0), dim=-1)
     known = labels.clamp(min=0)
-    cosines = torch.einsum("nh,knh->nk", directions, prototypes[:, known])  # (n, K)
+    # With all prototypes, then the own label's: a prototype for each text would be K times as large as all features.
+    with_all = (directions @ prototypes.flatten(0, 1).T).unflatten(1, (num_domains, num_labels))  # (n, K, C)
+    cosines = with_all.gather(2, known.view(-1, 1, 1).expand(-1, num_domains, 1)).squeeze(2)  # (n, K)
     own = cosines.gather(1, domain_ids.unsqueeze(1)).squeeze(1)
     others = (cosines.sum(dim=1) - own) / max(1, num_domains - 1)
     score = OWN_DOMAIN * own + (1.0 - OWN_DOMAIN) * others

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hrkd.data.dataset import NO_LABEL
 from hrkd.training.example_weights import OWN_DOMAIN, domain_expertise_weights
@@ -44,6 +47,28 @@ def test_weights_equal_the_equation() -> None:
     raw = torch.stack(expected)
     means = torch.stack([raw[:4].mean()] * 4 + [raw[4:].mean()] * 4)
     torch.testing.assert_close(domain_expertise_weights(features, logits, LABELS, DOMAINS, 2), raw / means)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Watches how many values the largest result of any operation has."""
+
+    values = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.values = max(self.values, result.numel())
+        return result
+
+
+def test_memory_does_not_grow_with_the_number_of_domains() -> None:
+    """A prototype for every text and domain is 31 GB for a million texts, where the features are 3 GB."""
+    texts, width, domains = 96, 32, 8
+    features, logits = torch.randn(texts, width), torch.randn(texts, 2)
+    labels, domain_ids = torch.arange(texts) % 2, torch.arange(texts) // 2 % domains
+    with LargestTensor() as largest:
+        domain_expertise_weights(features, logits, labels, domain_ids, domains)
+    assert largest.values == texts * width
 
 
 def test_typical_and_well_answered_texts_count_more() -> None:
