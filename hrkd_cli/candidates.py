@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from hrkd.artifact import new_folder, read_json, write_json
 from hrkd.bundle import Manifest, open_bundle
@@ -79,13 +80,13 @@ def candidate_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for name in ("candidate", "size", "p50", "average", "worst domain", "flips", ""):
         table.add_column(name, justify="left" if name in ("candidate", "") else "right")
     for row in rows:
-        name = f"{row['name']} *" if row["won"] else str(row["name"])
+        name, reason = Text(f"{row['name']} *" if row["won"] else str(row["name"])), Text(row["reason"])
         if row["latency_ms"] is None:
-            table.add_row(name, *["-"] * 5, row["reason"])
+            table.add_row(name, *["-"] * 5, reason)
             continue
         flips = "-" if row["flips"] is None else f"{100 * row['flips']:.1f}"
         scores = [f"{100 * row[key]:.1f}" for key in ("average", "worst")]
-        table.add_row(name, f"{row['size_bytes'] / 1e6:.1f}", f"{row['latency_ms']:.2f}", *scores, flips, row["reason"])
+        table.add_row(name, f"{row['size_bytes'] / 1e6:.1f}", f"{row['latency_ms']:.2f}", *scores, flips, reason)
     return table
 
 

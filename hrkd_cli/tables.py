@@ -45,12 +45,13 @@ def data_table(report: DataReport) -> Table:
     """Return one row per domain and split."""
     hidden = [f"{report.length_unit} {percentile}" for percentile in ("p90", "p99")]
     rows = [{name: cell for name, cell in row.items() if name not in hidden} for row in report.to_rows()]
-    table = Table(title=f"{report.source}: {report.size} examples", title_justify="left", box=box.SIMPLE_HEAD)
+    title = Text(f"{report.source}: {report.size} examples", style="table.title")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in rows[0]:
-        table.add_column(name, justify="left" if name in ("domain", "split") else "right")
+        table.add_column(Text(name), justify="left" if name in ("domain", "split") else "right")
     for number, row in enumerate(rows):
         new_domain = number + 1 < len(rows) and rows[number + 1]["domain"] != row["domain"]
-        table.add_row(*map(str, row.values()), end_section=new_domain)
+        table.add_row(*(Text(str(cell)) for cell in row.values()), end_section=new_domain)
     return table
 
 
@@ -65,7 +66,8 @@ def _score_table(title: str, columns: list[str]) -> Table:
 def _add_domain_rows(table: Table, columns: Mapping[str, Mapping[str, float]]) -> None:
     domains = list(dict.fromkeys(domain for scores in columns.values() for domain in scores))
     for domain in domains:
-        table.add_row(domain, *(_percent(scores[domain]) if domain in scores else "-" for scores in columns.values()))
+        cells = (_percent(scores[domain]) if domain in scores else "-" for scores in columns.values())
+        table.add_row(Text(domain), *cells)
     table.add_section()
     table.add_row("average", *(_percent(sum(scores.values()) / len(scores)) for scores in columns.values()))
     table.add_row("worst", *(_percent(min(scores.values())) for scores in columns.values()))
