@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ def make_best(
         config: With ``quantize: auto``.
         output: Receives progress.
         recipe: Of the run; leads to validation and calibration texts.
-        overwrite: Whether an existing bundle is replaced.
+        overwrite: Whether an existing bundle is replaced. A choice of ours from the same inputs always is, where what
+            it rests on was disturbed.
 
     Returns:
         The winner's manifest and one row per candidate.
@@ -53,34 +54,30 @@ def make_best(
         ExportError: No candidate could be made within the limits.
     """
     wanted = inputs_hash(checkpoint, config, role_of(checkpoint))
-    kept = _chosen_before(bundle, wanted)
-    if kept is not None:
+    before = _chosen_before(bundle, wanted)
+    if before is not None and before.valid:
         output.note(f"{bundle}: kept, its inputs are unchanged")
-        return kept
-    if bundle.exists() and not overwrite:
+        return before.manifest, before.rows
+    if before is not None:
+        output.note(f"{bundle}: chosen again, because the times behind the last choice are INVALID")
+    elif bundle.exists() and not overwrite:
         raise ArtifactError(f"`{bundle}` exists already", hint="choose another name, or pass --overwrite")
     limited = config if config.max_drop_per_domain else config.model_copy(update={"max_drop_per_domain": DEFAULT_LIMIT})
-    with _working_folder(bundle) as folder:
-        candidates = list(_make(checkpoint, folder, limited, output, recipe))
-        verdicts = choose(_measure(candidates, folder, output), config.max_size_mb)
-        winner = next((verdict.candidate for verdict in verdicts if verdict.won), None)
-        if winner is None or winner.manifest is None:
-            reasons = "; ".join(f"{verdict.candidate.name}: {verdict.reason}" for verdict in verdicts)
-            raise ExportError(f"no candidate could be made: {reasons}")
-        with new_folder(bundle, replace=overwrite) as final:
-            shutil.copytree(folder / winner.name, final, dirs_exist_ok=True)
-    rows = [_row(verdict) for verdict in verdicts]
-    write_json(_table_path(bundle), {"schema_version": SCHEMA_VERSION, "inputs": wanted, "candidates": rows})
-    return open_bundle(bundle), rows
+    rows = _choose(checkpoint, bundle, limited, output, recipe, overwrite=overwrite or before is not None)
+    manifest = open_bundle(bundle)
+    table = {"inputs": wanted, "winner": manifest.bundle_hash, "candidates": rows}
+    write_json(_table_path(bundle), {"schema_version": SCHEMA_VERSION, **table})
+    return manifest, rows
 
 
 def candidate_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return the comparison for people: sizes in MB, times in ms, everything else in %."""
     table = Table(title="candidates on this machine, one thread, one text at a time", title_justify="left")
-    for name in ("candidate", "size", "p50", "average", "worst domain", "flips", ""):
-        table.add_column(name, justify="left" if name in ("candidate", "") else "right")
+    for column in ("candidate", "size", "p50", "average", "worst domain", "flips", ""):
+        table.add_column(column, justify="left" if column in ("candidate", "") else "right")
     for row in rows:
-        name, reason = Text(f"{row['name']} *" if row["won"] else str(row["name"])), Text(row["reason"])
+        marks = f"{' *' if row['won'] else ''}{' INVALID' if row['valid'] is False else ''}"
+        name, reason = Text(f"{row['name']}{marks}"), Text(row["reason"])
         if row["latency_ms"] is None:
             table.add_row(name, *["-"] * 5, reason)
             continue
@@ -88,6 +85,22 @@ def candidate_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         scores = [f"{100 * row[key]:.1f}" for key in ("average", "worst")]
         table.add_row(name, f"{row['size_bytes'] / 1e6:.1f}", f"{row['latency_ms']:.2f}", *scores, flips, reason)
     return table
+
+
+def _choose(
+    checkpoint: Path, bundle: Path, config: ExportConfig, output: Output, recipe: Recipe | None, *, overwrite: bool
+) -> list[dict[str, Any]]:
+    """Make and measure all candidates, put the winner at ``bundle``, and return the rows of the table."""
+    with _working_folder(bundle) as folder:
+        candidates = list(_make(checkpoint, folder, config, output, recipe))
+        verdicts = choose(_measure(candidates, folder, output), config.max_size_mb)
+        winner = next((verdict.candidate for verdict in verdicts if verdict.won), None)
+        if winner is None or winner.manifest is None:
+            reasons = "; ".join(f"{verdict.candidate.name}: {verdict.reason}" for verdict in verdicts)
+            raise ExportError(f"no candidate could be made: {reasons}")
+        with new_folder(bundle, replace=overwrite) as final:
+            shutil.copytree(folder / winner.name, final, dirs_exist_ok=True)
+    return [_row(verdict) for verdict in verdicts]
 
 
 def _make(
@@ -114,9 +127,18 @@ def _measure(candidates: Sequence[Candidate], folder: Path, output: Output) -> l
     made = [candidate for candidate in candidates if candidate.failure is None]
     with bench_progress(output) as progress:
         document = bench([folder / candidate.name for candidate in made], config=MEASURED, progress=progress)
-    medians = [result["latency_ms"]["end_to_end"]["p50"] for result in document["results"]]
-    latency = dict(zip((candidate.name for candidate in made), medians, strict=True))
-    return [replace(candidate, latency_ms=latency.get(candidate.name)) for candidate in candidates]
+    results = dict(zip((candidate.name for candidate in made), document["results"], strict=True))
+    reasons = dict.fromkeys(reason for result in results.values() for reason in result["invalid_reasons"])
+    if reasons:
+        output.warning(f"INVALID times, by which another candidate may have won: {'; '.join(reasons)}")
+    return [_measured(candidate, results.get(candidate.name)) for candidate in candidates]
+
+
+def _measured(candidate: Candidate, result: Mapping[str, Any] | None) -> Candidate:
+    if result is None:
+        return candidate
+    median, reasons = result["latency_ms"]["end_to_end"]["p50"], result["invalid_reasons"]
+    return replace(candidate, latency_ms=median, invalid_reasons=tuple(reasons))
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:
@@ -128,6 +150,8 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "reason": verdict.reason,
         "failure": candidate.failure,
         "latency_ms": candidate.latency_ms,
+        "valid": None if candidate.latency_ms is None else not candidate.invalid_reasons,
+        "invalid_reasons": list(candidate.invalid_reasons),
     }
     if manifest is None:
         return row
@@ -149,15 +173,25 @@ def _table_path(bundle: Path) -> Path:
     return bundle.with_name(f"{bundle.name}.candidates.json")
 
 
-def _chosen_before(bundle: Path, wanted: str) -> tuple[Manifest, list[dict[str, Any]]] | None:
-    """Return an undamaged winner that was chosen from exactly these inputs, with its table."""
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A winner that stands where it was put, its table, and whether nothing disturbed the measurement behind it."""
+
+    manifest: Manifest
+    rows: list[dict[str, Any]]
+    valid: bool
+
+
+def _chosen_before(bundle: Path, wanted: str) -> _Choice | None:
+    """Return an undamaged winner that was chosen from exactly these inputs; None also for another bundle there."""
     try:
         document = read_json(_table_path(bundle))
-        if document["inputs"] == wanted:
-            return open_bundle(bundle), list(document["candidates"])
+        manifest, rows = open_bundle(bundle), list(document["candidates"])
+        if (document["inputs"], document["winner"]) != (wanted, manifest.bundle_hash):
+            return None
+        return _Choice(manifest, rows, all(row["valid"] is not False for row in rows))
     except (ArtifactError, KeyError, TypeError):
         return None
-    return None
 
 
 @contextmanager

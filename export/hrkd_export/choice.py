@@ -18,12 +18,14 @@ class Candidate:
         manifest: Of its bundle; None where it could not be made.
         latency_ms: Median end to end, one text at a time.
         failure: Why there is no bundle.
+        invalid_reasons: Why its latency must not be relied on.
     """
 
     name: str
     manifest: Manifest | None = None
     latency_ms: float | None = None
     failure: str | None = None
+    invalid_reasons: tuple[str, ...] = ()
 
     @property
     def costs(self) -> Costs:
