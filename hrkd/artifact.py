@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from hrkd.errors import ArtifactError
 
 STAGE_RECORD = "stage.json"
 STAGE_SCHEMA_VERSION = 1
+_RETIRED = re.compile(r"\.(.+)\.[0-9a-f]{8}\.retired\.tmp")
+"""Name of an old folder while the new one takes its place; unlike other temporary folders it is complete."""
 
 
 def sha256_file(path: Path) -> str:
@@ -91,8 +94,10 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        _sync_tree(temporary)
         _check_absent(target, replace)
         _swap_in(temporary, target)
+        _sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -109,19 +114,67 @@ def _swap_in(temporary: Path, target: Path) -> None:
     if not target.exists():
         temporary.rename(target)
         return
-    retired = _temporary_sibling(target)
+    retired = _temporary_sibling(target, "retired.tmp")
     target.rename(retired)
     try:
         temporary.rename(target)
     except OSError:
         retired.rename(target)
         raise
-    shutil.rmtree(retired, ignore_errors=True)
+    _drop_retired(retired, target)
 
 
-def _temporary_sibling(path: Path) -> Path:
+def _drop_retired(retired: Path, target: Path) -> None:
+    """Remove an old folder; under another name first, because what is half removed must not be restored."""
+    with suppress(OSError):
+        shutil.rmtree(retired.rename(_temporary_sibling(target)))
+
+
+def clear_leftover(path: Path) -> None:
+    """Remove a temporary file or folder of a killed process, or put it back where it is the only complete one.
+
+    Args:
+        path: Named by this module; nobody may be working on it.
+    """
+    name = _RETIRED.fullmatch(path.name)
+    if name is not None and path.is_dir():
+        target = path.with_name(name[1])
+        if target.exists():
+            _drop_retired(path, target)
+        else:
+            path.rename(target)
+    elif path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Wait until all files below a folder are on the disk: else a power cut may leave their names without content."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for path in (Path(parent, name) for name in names):
+            if path.is_file():
+                _sync(path)
+        _sync(Path(parent))
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or the names in a folder are on the disk, where the system can say so."""
+    if os.name == "nt":  # it syncs neither folders nor what is open for reading alone
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # some network file systems refuse folders, and keep names by themselves
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_sibling(path: Path, ending: str = "tmp") -> Path:
     """Name a hidden path beside ``path``: the same file system, so that renaming is atomic."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{ending}")
 
 
 @dataclass(frozen=True, slots=True)

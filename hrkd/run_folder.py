@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hrkd.artifact import write_text
+from hrkd.artifact import clear_leftover, write_text
 from hrkd.errors import ArtifactError
 from hrkd.recipe import Recipe
+
+TEACHER_OUTPUTS = ".teacher_outputs"
+"""Folder beside a teacher with its answers; other runs fill it too, and each cache in it has a lock of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +92,9 @@ class RunFolder:
             lock.release()
 
     def _clear_leftovers(self) -> None:
-        """Remove temporary siblings that `hrkd.artifact` had no time to rename or remove."""
-        for leftover in sorted(self.root.rglob(".*.tmp")):
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink(missing_ok=True)
+        """Clear temporary siblings that `hrkd.artifact` had no time to rename or remove, but for other runs' own."""
+        for parent, folders, files in os.walk(self.root):
+            leftovers = [name for name in (*folders, *files) if name.startswith(".") and name.endswith(".tmp")]
+            folders[:] = [name for name in folders if name not in (TEACHER_OUTPUTS, *leftovers)]
+            for name in leftovers:
+                clear_leftover(Path(parent, name))

@@ -8,6 +8,7 @@ from hrkd.data.collate import Collator
 from hrkd.device import Device
 from hrkd.distributed import from_main
 from hrkd.recipe import ExampleWeights, GraphVariant, Recipe
+from hrkd.run_folder import TEACHER_OUTPUTS
 from hrkd.training.example_weights import meta_kd_weights
 from hrkd.training.inputs import DistillationInputs
 from hrkd.training.objective import DistillationObjective
@@ -16,7 +17,7 @@ from hrkd.training.prepare import PreparedData
 from hrkd.training.teacher_cache import cached_teacher
 from hrkd.training.teacher_outputs import LiveTeacher
 
-CACHE = ".teacher_outputs"
+CACHE = TEACHER_OUTPUTS
 """Folder beside a teacher, shared by all students distilled from it."""
 _OUTER_SEED = 1_000_003  # the held-out batches follow another order than the batches of the same step
 

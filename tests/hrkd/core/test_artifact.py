@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,6 +171,52 @@ class TestNewFolder:
         with pytest.raises(OSError, match="No space"):
             make_folder(target, lambda folder: write_text(folder / "new", "new"), replace=True)
         assert (target / "old").read_text() == "old"
+        assert names(tmp_path) == {"target"}
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows cannot sync a folder")
+    def test_content_is_on_the_disk_before_it_gets_its_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After a power cut the name alone may be there: empty weights, and the checkpoint already removed."""
+        target, events = tmp_path / "target", list[str]()
+        rename, sync = Path.rename, os.fsync
+
+        def record_sync(descriptor: int) -> None:
+            sync(descriptor)
+            events.append(str(os.fstat(descriptor).st_ino))
+
+        def record_rename(path: Path, to: Path) -> Path:
+            events.append(f"to {to.name}")
+            return rename(path, to)
+
+        monkeypatch.setattr(os, "fsync", record_sync)
+        monkeypatch.setattr(Path, "rename", record_rename)
+        with new_folder(target) as folder:
+            (folder / "deep").mkdir()
+            written = [folder / "weights", folder / "deep" / "weights"]
+            for path in written:
+                path.write_bytes(b"weights")
+            inodes = [str(path.stat().st_ino) for path in (*written, folder / "deep", folder)]
+        named = events.index("to target")
+        assert set(inodes) <= set(events[:named])
+        assert events[named + 1 :] == [str(tmp_path.stat().st_ino)], "the new name itself is not on the disk"
+
+    def test_an_old_folder_is_not_removed_under_the_name_that_is_restored(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Killed while it goes, half of it would come back as if it were the whole model."""
+        target, removed = tmp_path / "target", list[str]()
+        target.mkdir()
+        remove = shutil.rmtree
+
+        def record(path: Path, *, ignore_errors: bool = False) -> None:
+            removed.append(path.name)
+            remove(path, ignore_errors=ignore_errors)
+
+        monkeypatch.setattr(shutil, "rmtree", record)
+        make_folder(target, lambda folder: write_text(folder / "new", "new"), replace=True)
+        assert removed
+        assert not any("retired" in name for name in removed)
         assert names(tmp_path) == {"target"}
 
 

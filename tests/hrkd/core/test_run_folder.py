@@ -16,7 +16,7 @@ import yaml
 from hrkd.errors import ArtifactError
 from hrkd.recipe import Recipe
 from hrkd.recipe_file import load_recipe, parse_recipe
-from hrkd.run_folder import RunFolder
+from hrkd.run_folder import TEACHER_OUTPUTS, RunFolder
 
 HOLD = """
 import sys
@@ -26,6 +26,18 @@ with RunFolder(Path(sys.argv[1])).locked():
     sys.stdout.write("locked\\n")
     sys.stdout.flush()
     sys.stdin.read()
+"""
+REPLACE_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from hrkd.artifact import new_folder
+rename = Path.rename
+def rename_and_die(path, to):
+    rename(path, to)
+    os.kill(os.getpid(), signal.SIGKILL)
+Path.rename = rename_and_die
+with new_folder(Path(sys.argv[1]), replace=True) as folder:
+    (folder / "file").write_text("new")
 """
 
 
@@ -128,3 +140,34 @@ def test_only_leftovers_are_cleared(run: RunFolder) -> None:
         found = {path.name for path in run.root.iterdir()}
     assert found == {"teacher", state.name, "mine.tmp", ".lock"}
     assert (state / "file").read_text() == "content"
+
+
+def test_a_folder_that_a_kill_caught_between_two_names_comes_back(run: RunFolder) -> None:
+    """Old and new model are both hidden then; cleared as litter, the hours of both would be gone."""
+    run.student.mkdir(parents=True)
+    (run.student / "file").write_text("old")
+    killed = subprocess.run([sys.executable, "-c", REPLACE_AND_DIE, str(run.student)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not run.student.exists()
+    with run.locked():
+        assert {path.name for path in run.root.iterdir()} == {"student", ".lock"}
+    assert (run.student / "file").read_text() == "old"
+
+
+def test_a_retired_folder_goes_once_the_new_one_stands(run: RunFolder) -> None:
+    """The old model in place of the new one would be measured and shipped under its name."""
+    for name, content in (("student", "new"), (".student.0123abcd.retired.tmp", "old")):
+        (run.root / name).mkdir(parents=True)
+        (run.root / name / "file").write_text(content)
+    with run.locked():
+        assert {path.name for path in run.root.iterdir()} == {"student", ".lock"}
+    assert (run.student / "file").read_text() == "new"
+
+
+def test_what_other_runs_write_beside_the_teacher_is_not_cleared(run: RunFolder) -> None:
+    """Students of other runs fill this cache for hours without this run's lock; their work would vanish."""
+    filled = run.root / TEACHER_OUTPUTS / ".0a1b.0123abcd.tmp"
+    filled.mkdir(parents=True)
+    (filled / "hidden-0.npy").write_text("half of the answers")
+    with run.locked():
+        assert (filled / "hidden-0.npy").is_file()
