@@ -174,7 +174,7 @@ def document_of(
         ],
         chain=tuple(
             compare(measurements[after], measurements[before], truth, config.smallest_difference)
-            for before, after in chain_pairs(results)
+            for before, after in chain_pairs([measurement.subject for measurement in measurements])
         ),
     )
     return document.model_dump(mode="json")

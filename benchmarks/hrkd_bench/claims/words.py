@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hrkd_bench.claims.chain import PYTORCH
 from hrkd_bench.claims.latency import FEWEST_SAMPLES
 from hrkd_bench.document.schema import BenchDocument, Comparison, Estimate, Percentiles, Result
 
@@ -68,11 +69,14 @@ def comparison_sentence(document: BenchDocument, comparison: Comparison) -> str:
 
 
 def step_name(document: BenchDocument, step: Comparison) -> str:
-    """Name what was done between two results of the chain: distilled, exported, quantised."""
+    """Name all that was done between two results of the chain, so that no part is credited with another one's gain."""
     before, after = document.result(step.baseline), document.result(step.subject)
-    if before.role != after.role:
-        return "distilled"
-    return "exported" if before.precision == after.precision else f"quantised to {after.precision}"
+    done = {
+        "distilled": before.role != after.role,
+        "exported": before.engine == PYTORCH != after.engine,
+        f"quantised to {after.precision}": before.precision != after.precision,
+    }
+    return _enumerate([name for name, is_done in done.items() if is_done])
 
 
 def step_differences(document: BenchDocument, step: Comparison) -> list[Estimate]:
@@ -117,8 +121,9 @@ def _enumerate(words: list[str]) -> str:
 
 def _speed(comparison: Comparison) -> str:
     speedup = comparison.speedup_p50
-    unclear = abs(speedup.value - 1) < _SAME if comparison.verdict is None else comparison.verdict == "NOT SIGNIFICANT"
-    if unclear:
+    # One round has no verdict, and its interval, over texts alone, is too narrow: if even that holds 1, nothing is known.
+    holds_one = abs(speedup.value - 1) < _SAME or speedup.low <= 1 <= speedup.high
+    if holds_one if comparison.verdict is None else comparison.verdict == "NOT SIGNIFICANT":
         return f"no significant difference in speed ({speedup.low:.2f} to {speedup.high:.2f}x)"
     if speedup.value > 1:
         return f"{_factor(speedup.value)}x faster ({_factor(speedup.low)} to {_factor(speedup.high)})"

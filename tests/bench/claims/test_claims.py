@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from hrkd.significance import wilson_interval
 from hrkd_bench.claims.latency import FEWEST_SAMPLES, percentiles, speedup_interval
-from hrkd_bench.claims.words import missing_percentiles
-from hrkd_bench.document.schema import Percentiles
+from hrkd_bench.claims.words import comparison_sentence, missing_percentiles
+from hrkd_bench.document.schema import Comparison, Estimate, Percentiles
 
 
 @pytest.mark.parametrize("name", ["p90", "p95", "p99"])
@@ -34,6 +37,29 @@ def test_fewest_samples_follow_the_early_stopping_rule(name: str) -> None:
 def test_missing_percentiles_say_what_they_need(count: int, sentence: str) -> None:
     """Prevents an "n/a" whose reader does not know how many more texts to measure."""
     assert missing_percentiles(Percentiles.model_validate(percentiles(np.ones(count)))) == sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "words"),
+    [
+        (1.10, 0.80, 1.50, "no significant difference in speed (0.80 to 1.50x)"),
+        (0.90, 0.70, 1.00, "no significant difference in speed (0.70 to 1.00x)"),
+        (1.04, 1.03, 1.06, "no significant difference in speed (1.03 to 1.06x)"),
+        (1.30, 1.10, 1.50, "1.3x faster (1.10 to 1.5)"),
+    ],
+)
+def test_one_round_claims_no_more_than_its_interval(value: float, low: float, high: float, words: str) -> None:
+    """Prevents "1.10x faster (0.80 to 1.5)": the interval says that it may as well be slower."""
+    result: Any = SimpleNamespace(name="model", engine="onnxruntime", precision="fp32", role="student")
+    unchanged: dict[str, Any] = {"subject": "model", "baseline": "model", "size_ratio": 1.0, "agreement": 1.0}
+    comparison = Comparison(
+        speedup_p50=Estimate(value=value, low=low, high=high),
+        accuracy_difference=Estimate(value=0.0, low=0.0, high=0.0),
+        retained_accuracy=None,
+        **unchanged,
+    )
+    document: Any = SimpleNamespace(result=lambda name: result)
+    assert f", {words} at p50" in comparison_sentence(document, comparison)
 
 
 def test_identical_samples_are_equally_fast() -> None:
