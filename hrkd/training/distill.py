@@ -128,7 +128,7 @@ def _distill(inputs: DistillationInputs, student: Teacher, input_hash: str) -> S
     details = {
         "method": recipe.method.model_dump(mode="json"),
         "layer_map": objective.imitation.layer_map if objective.imitation else None,
-        "device": stage.device.describe(),
+        "device": progress.device,
         "processes": progress.processes,
         "total_steps": progress.step,
         "best_step": progress.best_step,

@@ -119,7 +119,8 @@ def _train(inputs: DistillationInputs, config: GeneralConfig, texts: Texts, inpu
 
     def write(folder: Path) -> Mapping[str, Any]:
         save_classifier(student, inputs.readers.teacher, folder)
-        return {"texts": len(texts), "history": progress.history, "correlation": progress.best_score}
+        found = {"history": progress.history, "correlation": progress.best_score}
+        return {"texts": len(texts), "device": progress.device, **found}
 
     return write_stage(inputs.run, STAGE, input_hash, write, inputs.observer)
 

@@ -17,6 +17,7 @@ from hrkd.training.stage_plan import Stage
 from hrkd.training.state import (
     Progress,
     check_same_parameters,
+    clear_states,
     find_common_state,
     load_state,
     read_progress,
@@ -50,6 +51,8 @@ def run_training(objective: Objective, stage: Stage, observer: Observer, *, resu
         while progress.step < stage.total_steps:
             report = update(feed(progress.step), progress)
             progress.step += 1
+            if progress.step == 1:  # it runs: an error before this would have cost what another training had reached
+                clear_states(stage.state_folder)
             progress.graph.record(report)
             observer.step(report)
             if stage.config.is_evaluation(progress.step, stage.total_steps):
@@ -82,6 +85,11 @@ def _start(
         observer.message(
             f"{stage.name}: was begun by {progress.processes} process(es), {world_size()} go(es) on with the same "
             f"{texts} texts per domain in each step; only the noise of dropout differs"
+        )
+    device = stage.device.describe()
+    if before := progress.moved_to(device):
+        observer.message(
+            f"{stage.name}: was trained on {before} so far and goes on on {device}; it ends a little otherwise"
         )
     return progress, best
 

@@ -42,6 +42,8 @@ class Progress:
         graph: The domain ratios so far.
         micro_batches: In how many parts a step's batch is computed, because more did not fit into memory.
         processes: How many began the training: they decide, with the recipe, how many texts a step has.
+        devices: Where it ran, and in which number format, one after the other; empty in states of hrkd before this was
+            noted.
     """
 
     input_hash: str
@@ -53,6 +55,20 @@ class Progress:
     graph: GraphHistory = field(default_factory=GraphHistory)
     micro_batches: int = 1
     processes: int = 1
+    devices: list[str] = field(default_factory=list)
+
+    @property
+    def device(self) -> str:
+        """All devices in one line, for records."""
+        return "; then ".join(self.devices)
+
+    def moved_to(self, device: str) -> str | None:
+        """Note where the training goes on, and return where it was before if that is known and was another place."""
+        before = self.devices[-1] if self.devices else None
+        if before == device:
+            return None
+        self.devices.append(device)
+        return before
 
 
 def save_state(
@@ -77,14 +93,25 @@ def save_state(
 
 
 def _write_state(folder: Path, progress: Progress, tensors: dict[str, Tensor]) -> None:
-    with new_folder(_state_path(folder, progress.step), replace=True) as temporary:
+    own = _state_path(folder, progress.step)
+    with new_folder(own, replace=True) as temporary:
         save_tensors(tensors, temporary / TENSORS)
         write_json(temporary / PROGRESS, asdict(progress))
         write_json(temporary / HASHES, hash_files(temporary))
-    kept = sorted(folder.glob(f"{_PREFIX}*"))[-KEPT:]
+    # A later one was passed over because it is damaged: it must not take the place of one that can be used.
+    kept = sorted(path for path in folder.glob(f"{_PREFIX}*") if path.name <= own.name)[-KEPT:]
     for path in folder.iterdir():
         if path not in kept:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def clear_states(folder: Path) -> None:
+    """Remove all states of a stage, by the main process: a training that took none of them makes its own.
+
+    No process reads a state once :func:`find_common_state` has told all that there is none, so none has to wait.
+    """
+    if is_main():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def find_state(folder: Path, input_hash: str, message: Callable[[str], None]) -> Path | None:

@@ -129,7 +129,7 @@ def _train(
     progress = run_training(objective, stage, watched, resume=resume)
     details = {
         "origin": recipe.teacher.base,
-        "device": stage.device.describe(),
+        "device": progress.device,
         "processes": progress.processes,
         "best_step": progress.best_step,
         "history": progress.history,

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,24 @@ def test_fewer_processes_go_on_with_the_same_batches(make_recipe: Callable[..., 
         assert (record.details["processes"], record.details["total_steps"]) == (2, 7)
     ratios = [torch.tensor(read_json(run.student / "graph.json")["domain_ratios"]) for run in (undisturbed, stopped)]
     torch.testing.assert_close(*ratios, rtol=0.0, atol=1e-3)
+
+
+def test_several_processes_leave_the_checkpoints_of_another_recipe_behind(
+    make_recipe: Callable[..., Recipe], recipe: Recipe, teacher: Path, tmp_path: Path
+) -> None:
+    """Cleared by each process at a moment of its own, new states would go with the old ones, and hours with them."""
+    other = make_recipe(training={**SHORT, "learning_rate": 1e-3})
+    run = RunFolder.create(tmp_path, recipe)
+
+    def disturbed(chosen: Recipe, batches: int) -> None:
+        at_batch(batches, terminate_oneself, process=1)
+        distill(chosen, run, teacher=teacher)
+
+    for chosen, batches, expected in ((recipe, 5, [3, 5]), (other, 2, [2]), (other, 1, [2, 3])):
+        outcomes = run_in_processes(partial(disturbed, chosen, batches))
+        assert [error for error, _ in outcomes] == ["Interrupted", "Interrupted"], outcomes
+        states = sorted(path.name for path in run.training_state("student").iterdir())
+        assert states == [f"step-{step:09d}" for step in expected]
 
 
 @pytest.mark.parametrize("process", [0, 1])
