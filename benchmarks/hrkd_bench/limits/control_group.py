@@ -1,7 +1,8 @@
 """A control group of our own below the one that we are in, with limits for a child process: both cgroup versions.
 
 Nothing is mounted, no controller is switched on and no process that is not ours is moved: where the system lends no
-group, that is said before any work. The limits of the groups above stay in force.
+group, that is said before any work. The limits of the groups above stay in force; where the new group cannot be below
+ours, it gets those of ours as well.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hrkd.errors import BenchError
-from hrkd_bench.machine.cgroup import MEMBERSHIP, ROOT, folders, parse_throttled
+from hrkd_bench.machine.cgroup import MEMBERSHIP, ROOT, folders, parse_throttled, tightest
 
 PERIOD_US = 100_000
 """Scheduling period of a CPU quota: the kernel's default, and that of containers."""
@@ -68,11 +69,9 @@ class ControlGroup:
         self.version = 2
         self._name = f"{_PREFIX}-{os.getpid()}-{secrets.token_hex(3)}"
         self._root, self._membership = root, membership
+        self._escaped: list[Path] = []  # groups of ours that the new ones are not below
         try:
-            if quota is not None:
-                self._limit_cpu(quota)
-            if memory_bytes is not None:
-                self._limit_memory(memory_bytes)
+            self._limit(quota, memory_bytes)
         except OSError as error:
             self.remove()
             raise _refusal(quota, memory_bytes, str(error)) from error
@@ -96,6 +95,22 @@ class ControlGroup:
         for folder in self.folders:
             _remove(folder)
         self.folders = []
+
+    def _limit(self, quota: float | None, memory_bytes: int | None) -> None:
+        """Make the groups and write their limits, or ours where those are tighter and would not hold there."""
+        if quota is not None:
+            self._folder("cpu")
+        if memory_bytes is not None:
+            self._folder("memory")
+        own = tightest(self._escaped)
+        quotas = [value for value in (quota, own.cpus) if value is not None]
+        sizes = [value for value in (memory_bytes, own.memory_bytes) if value is not None]
+        if quotas:
+            self._limit_cpu(min(quotas))
+        if sizes:
+            self._limit_memory(min(sizes))
+        if sum((folder / "cgroup.subtree_control").exists() for folder in self.folders) > 1:
+            raise BenchError("no one group has both controllers, and a process can be in one only")
 
     def _limit_cpu(self, quota: float) -> None:
         folder = self._folder("cpu")
@@ -125,26 +140,30 @@ class ControlGroup:
         for folder in self.folders:
             if _offers(folder, controller):
                 return folder
-        for parent, version in _parents(self._root, self._membership, controller):
+        passed: list[Path] = []
+        for parent, version in _parents(self._root, self._membership, controller, passed):
             _remove_orphans(parent)
             folder = parent / self._name
             folder.mkdir()
             self.folders.append(folder)
             self.version = min(self.version, version)
             if _offers(folder, controller):
+                self._escaped += [group for group in passed if parent in group.parents]
                 return folder
             self.folders.remove(folder)
             _remove(folder)
         raise BenchError(f"no control group here has the controller `{controller}` for us")
 
 
-def _parents(root: Path, membership: Path, controller: str) -> Iterator[tuple[Path, int]]:
+def _parents(root: Path, membership: Path, controller: str, passed: list[Path]) -> Iterator[tuple[Path, int]]:
     """Yield the groups below which a new one may have the controller, with their version; our own first.
 
     Version 2 hands a controller only to the children of a group that says so, and a group with processes cannot say so:
-    there the new group is a sibling of ours, or of a group above it.
+    there the new group is a sibling of ours, or of a group above it. Every group that was looked at is put into
+    ``passed``.
     """
     for folder in folders(root, membership, controller):
+        passed.append(folder)
         if not folder.is_dir():
             continue
         control = folder / "cgroup.subtree_control"

@@ -5,7 +5,7 @@ Both cgroup versions, also side by side. A limit of any ancestor holds for the p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -29,8 +29,17 @@ class CgroupLimits:
 
 def read_limits(root: Path = ROOT, membership: Path = MEMBERSHIP) -> CgroupLimits:
     """Read the limits that hold for this process; unreadable files count as no limit."""
-    quotas = [_cpu_quota(folder) for folder in folders(root, membership, "cpu")]
-    memory = [_memory_limit(folder) for folder in folders(root, membership, "memory")]
+    return CgroupLimits(
+        cpus=tightest(folders(root, membership, "cpu")).cpus,
+        memory_bytes=tightest(folders(root, membership, "memory")).memory_bytes,
+    )
+
+
+def tightest(groups: Iterable[Path]) -> CgroupLimits:
+    """Return the tightest limits that some groups have."""
+    listed = list(groups)
+    quotas = [_cpu_quota(folder) for folder in listed]
+    memory = [_memory_limit(folder) for folder in listed]
     return CgroupLimits(
         cpus=min((quota for quota in quotas if quota is not None), default=None),
         memory_bytes=min((limit for limit in memory if limit is not None), default=None),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,39 @@ def test_version_2_is_a_sibling_without_swap(kernel: Path) -> None:
     assert group.usage() == Usage(777, 4, 1)
     group.remove()
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "cpu", "memory"),
+    [
+        pytest.param({"memory": 256_000_000}, "50000 100000", "64000000", id="both of ours"),
+        pytest.param({"quota": 0.2, "memory": 32_000_000}, "20000 100000", "32000000", id="tighter ones are asked for"),
+        pytest.param({"quota": 1.0}, "50000 100000", "64000000", id="a wider one is asked for"),
+    ],
+)
+def test_a_sibling_gets_our_own_limits_too(kernel: Path, options: dict[str, Any], cpu: str, memory: str) -> None:
+    """Prevents processes that escape the half of a core that `systemd-run --scope` gave to hrkd, and the document."""
+    put(kernel / "user" / "app" / "scope", (), control="")
+    put(kernel / "user" / "app", V2, control="pids")
+    put(kernel / "user", V2, control="cpu memory pids")
+    (kernel / "user" / "app" / "scope" / "cpu.max").write_text("50000 100000\n", encoding="ascii")
+    (kernel / "user" / "app" / "scope" / "memory.max").write_text("max\n", encoding="ascii")
+    (kernel / "user" / "app" / "cpu.max").write_text("90000 100000\n", encoding="ascii")
+    (kernel / "user" / "app" / "memory.max").write_text("64000000\n", encoding="ascii")
+    (kernel / "user" / "memory.max").write_text("16000000\n", encoding="ascii")  # holds there without us
+    [folder] = make(kernel, "0::/user/app/scope\n", **options).folders
+    assert folder.parent == kernel / "user"
+    assert (folder / "cpu.max").read_text(encoding="ascii") == cpu
+    assert (folder / "memory.max").read_text(encoding="ascii") == memory
+
+
+def test_two_groups_of_version_2_are_refused(kernel: Path) -> None:
+    """Prevents a quota that is lost when the process goes on from its CPU group to its memory group."""
+    put(kernel / "user" / "scope", ("cpu.max", "cgroup.subtree_control"), control="cpu")
+    put(kernel / "user", ("cpu.max", "memory.max", "cgroup.subtree_control"), control="cpu memory")
+    with pytest.raises(BenchError, match="one group"):
+        make(kernel, "0::/user/scope\n", quota=0.5, memory=64_000_000)
+    assert not list(kernel.rglob("hrkd-*"))
 
 
 def test_version_1_limits_memory_and_swap_together(kernel: Path) -> None:
