@@ -16,6 +16,7 @@ from hrkd.data.suggest import suggestion
 from hrkd.errors import BenchError
 from hrkd.recipe_file import read_yaml
 from hrkd_bench.limits.confinement import Limits, check
+from hrkd_bench.machine.cgroup import read_limits
 from hrkd_bench.machine.cpus import affinity, available_cpus, distinct_cores
 
 TABLE = Path(__file__).with_name("profiles.yaml")
@@ -57,7 +58,10 @@ class Profile:
                 "the next period of 100 ms"
             )
         if self.memory_bytes is not None:
-            parts.append(f"memory limit {self.memory_bytes / 1e6:g} MB without swap, enforced by the kernel")
+            parts.append(
+                f"memory limit {self.memory_bytes / 1e6:g} MB without swap, enforced by the kernel; files that other "
+                "programs were using at the time, such as the engine of a model beside it, are not charged"
+            )
         return f"{self.what}. {'; '.join(parts)}. Not the speed of any other processor."
 
 
@@ -109,8 +113,10 @@ def grant(profile: Profile) -> Granted:
     """Find out whether this machine can impose a profile, by doing it once on nothing.
 
     Raises:
-        BenchError: It has fewer cores, or lends no control group; the hint says what to do.
+        BenchError: It has fewer cores, grants us less than the profile, or lends no control group; the hint says what
+            to do.
     """
+    _refuse_tighter(profile)
     own = affinity()
     if profile.cores is not None and profile.cores > len(own):
         raise BenchError(
@@ -124,6 +130,20 @@ def grant(profile: Profile) -> Granted:
     if profile.quota is not None:
         threads = max(1, min(threads, int(profile.quota)))
     return Granted(profile, limits, version, threads)
+
+
+def _refuse_tighter(profile: Profile) -> None:
+    """Refuse a profile whose limits are wider than our own: ours would be measured under its name."""
+    own = read_limits()
+    hint = "choose a smaller profile, or give hrkd more"
+    if profile.quota is not None and own.cpus is not None and own.cpus < profile.quota:
+        raise BenchError(
+            f"profile `{profile.name}` is {profile.quota:g} of a core's time, and hrkd itself gets {own.cpus:g}",
+            hint=hint,
+        )
+    if profile.memory_bytes is not None and own.memory_bytes is not None and own.memory_bytes < profile.memory_bytes:
+        wanted, granted = (f"{size / 1e6:g} MB" for size in (profile.memory_bytes, own.memory_bytes))
+        raise BenchError(f"profile `{profile.name}` is {wanted}, and hrkd itself gets {granted}", hint=hint)
 
 
 def _read_rows(path: Path, known: Mapping[str, Profile]) -> dict[str, Profile]:

@@ -1,8 +1,9 @@
 """The smallest memory limit under which a model still works, found by halving with a real limit.
 
 Each try starts a fresh process under the limit, which loads the model and answers texts. It passes when the labels are
-those of a process without a limit and come within ten times its time: just above the smallest limit the kernel throws
-pages of the program away and reads them again and again, and nobody would call that working.
+those of a process without a limit and come within ten times its time, or within two seconds where that is more: just
+above the smallest limit the kernel throws pages of the program away and reads them again and again, and nobody would
+call that working. The two seconds are for the tiniest models, whose ten times are within a slow moment of the machine.
 
 A control group is the kernel's own accounting, with what it would do on a machine of that size: end the process. It
 charges a page of a file to whoever read it first, so the engine's and the bundle's files are dropped from the page
@@ -13,11 +14,10 @@ one thread, some 45 more with each other thread. RLIMIT_AS, which is not offered
 
 from __future__ import annotations
 
-import importlib.util
-import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,9 +25,9 @@ from typing import Any, Literal
 import numpy as np
 
 from hrkd.errors import BenchError
-from hrkd_bench.engines import require_engine
 from hrkd_bench.examples import EvaluationTexts, choose, read_examples
-from hrkd_bench.limits.confinement import Limits, check
+from hrkd_bench.limits.confinement import Confinement, Limits, check
+from hrkd_bench.measurement.page_cache import drop_from_page_cache, files_to_run
 from hrkd_bench.measurement.process import ANSWER_TIMEOUT_SECONDS, WorkerProcess
 from hrkd_bench.subjects import Subject, subject_of
 
@@ -43,7 +43,12 @@ _SMALLEST = 4 * MEGABYTE
 _LARGEST = 64 * 1024 * MEGABYTE
 _PATIENCE = 10.0
 """A try may take this many times as long as without a limit."""
-_LEAST_PATIENCE_SECONDS = 10.0
+_LEAST_PATIENCE_SECONDS = 2.0
+"""Or this long: starting an interpreter takes a tenth of it, and a busy machine stretches that."""
+_TRIED_LIMIT, _TOO_MUCH = 32 * MEGABYTE, 128 * MEGABYTE
+"""An interpreter starts under this data limit, and cannot take that much if the limit is one."""
+_TAKE = "import sys; bytearray(int(sys.argv[1]))"
+_TAKING_SECONDS = 60.0
 _WORDS: dict[Method, str] = {
     "cgroup-v2": "memory.max with swap off: the kernel ends the process above it; files that other programs were using "
     "at the time are not charged",
@@ -138,7 +143,23 @@ def choose_method() -> tuple[Method | None, str]:
         check(Limits(data_bytes=1024 * MEGABYTE))
     except BenchError as error:
         return None, f"not measured: {reason}; {error.message}"
+    if not _can_take(MEGABYTE) or _can_take(_TOO_MUCH):
+        return None, f"not measured: {reason}; RLIMIT_DATA can be set, but does not limit anything here"
     return "rlimit-data", reason
+
+
+def _can_take(size: int) -> bool:
+    """Return whether an interpreter under a small data limit gets ``size`` bytes.
+
+    Some systems (macOS, Linux before 4.7, some sandboxes) accept the limit and count nothing that numpy or an engine
+    takes: every try would pass.
+    """
+    with Confinement(Limits(data_bytes=_TRIED_LIMIT)) as confinement:
+        command = confinement.command([sys.executable, "-I", "-S", "-c", _TAKE, str(size)])
+        done = subprocess.run(  # noqa: S603 - a fixed command
+            command, capture_output=True, check=False, timeout=_TAKING_SECONDS
+        )
+    return done.returncode == 0
 
 
 def bisect(passes: Callable[[int], bool], first: int, resolution: int, progress: Progress) -> int | None:
@@ -177,7 +198,7 @@ class _Trial:
 
     def without_limit(self) -> tuple[list[int], int | None]:
         """Return the labels, and the most memory that the process held."""
-        drop_from_page_cache(self._files())
+        drop_from_page_cache(files_to_run(self._subject))
         start = time.monotonic()
         with WorkerProcess(self._subject, self._threads) as worker:
             labels, peak = self._answers(worker), worker.ask("memory")["peak_rss_bytes"]
@@ -187,7 +208,7 @@ class _Trial:
     def under(self, method: Method, limit: int) -> tuple[list[int] | None, int | None]:
         """Return the labels, None where the process died or refused, and the pages of files that it held."""
         limits = Limits(data_bytes=limit) if method == "rlimit-data" else Limits(memory_bytes=limit)
-        drop_from_page_cache(self._files())
+        drop_from_page_cache(files_to_run(self._subject))
         try:
             with WorkerProcess(self._subject, self._threads, limits) as worker:
                 labels = self._answers(worker)
@@ -195,30 +216,12 @@ class _Trial:
         except BenchError:
             return None, None
 
-    def _files(self) -> Iterator[Path]:
-        """Yield the files that running needs: the model's and the engine's libraries."""
-        yield from self._subject.path.rglob("*")
-        for library in require_engine(self._subject.engine).libraries:
-            spec = importlib.util.find_spec(library)
-            for folder in (spec and spec.submodule_search_locations) or ():
-                yield from Path(folder).rglob("*.so*")
-
     def _answers(self, worker: WorkerProcess) -> list[int]:
         end = time.monotonic() + self._seconds
         worker.load(self._texts.examples[0], timeout=self._seconds)
         worker.ask("open", timeout=_left(end), examples=str(self._texts.path.resolve()))
         answer: dict[str, Any] = worker.ask("run", timeout=_left(end), indices=self._positions)
         return [int(label) for label in np.argmax(answer["logits"], axis=1)]
-
-
-def drop_from_page_cache(files: Iterable[Path]) -> None:
-    """Ask the kernel to forget what it has read of some files; it keeps what another process is using."""
-    if not hasattr(os, "posix_fadvise"):
-        return
-    for file in files:
-        if file.is_file():
-            with suppress(OSError), file.open("rb") as stream:
-                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _left(end: float) -> float:

@@ -22,6 +22,7 @@ from hrkd.errors import BenchError
 from hrkd_bench.engines import require_engine
 from hrkd_bench.limits.confinement import Confinement, Limits
 from hrkd_bench.limits.control_group import Usage
+from hrkd_bench.measurement.page_cache import drop_from_page_cache, files_to_run
 from hrkd_bench.subjects import Subject
 
 ANSWER_TIMEOUT_SECONDS = 600.0
@@ -36,7 +37,8 @@ class WorkerProcess:
     Args:
         subject: What the process will run.
         threads: Threads that its libraries may use.
-        limits: What the process may use; everything when left out.
+        limits: What the process may use; everything when left out. Under a memory limit its files are read from the
+            disk again, so that they are charged to it, unless another process is using them.
 
     Raises:
         BenchError: The system does not let us set the limits.
@@ -44,6 +46,8 @@ class WorkerProcess:
 
     def __init__(self, subject: Subject, threads: int, limits: Limits | None = None) -> None:
         self.subject = subject
+        if limits is not None and limits.memory_bytes is not None:
+            drop_from_page_cache(files_to_run(subject))
         self._confinement = Confinement(limits or Limits())
         self._threads = threads
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`; a pipe could fill up and block

@@ -14,6 +14,7 @@ from hrkd_bench.document.schema import read_document
 from hrkd_bench.limits import profiles
 from hrkd_bench.limits.confinement import Limits
 from hrkd_bench.limits.profiles import Profile, find_profile, grant, load_profiles
+from hrkd_bench.machine.cgroup import CgroupLimits
 from hrkd_bench.machine.cpus import affinity
 from hrkd_bench.measurement import measure
 from hrkd_bench.measurement.process import WorkerProcess
@@ -41,6 +42,7 @@ def test_labels_say_what_a_limit_is_not() -> None:
     for profile in load_profiles().values():
         assert profile.label.endswith("Not the speed of any other processor.")
         assert ("stopwatch" in profile.label) == (profile.quota is not None)
+        assert ("are not charged" in profile.label) == (profile.memory_bytes is not None)
         assert ("full speed, with its whole caches" in profile.label) == (profile.cores is not None)
 
 
@@ -92,6 +94,20 @@ def test_more_cores_than_there_are_is_refused() -> None:
     """Prevents a "64 core" measurement on the cores of this machine."""
     with pytest.raises(BenchError, match=f"needs 9999 cores, this process may use {len(affinity())}"):
         grant(Profile("big", "big", cores=9999))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("quota-1", "1 of a core's time, and hrkd itself gets 0.5"), ("512MB", "512 MB, and hrkd itself gets 400 MB")],
+)
+def test_a_profile_wider_than_our_own_limits_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, words: str) -> None:
+    """Prevents half of a core, which is all that the container has, from being measured as `quota-1`."""
+    monkeypatch.setattr(profiles, "check", lambda limits: 2)
+    monkeypatch.setattr(profiles, "read_limits", lambda: CgroupLimits(0.5, 400 * 10**6))
+    with pytest.raises(BenchError, match=words):
+        grant(find_profile(name))
+    for smaller in ("quota-0.5", "256MB", "1-core"):
+        grant(find_profile(smaller))
 
 
 def test_threads_follow_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
 from hrkd.errors import BenchError
 from hrkd_bench.examples import read_examples
+from hrkd_bench.limits.confinement import Limits
 from hrkd_bench.measurement import memory_limit
 from hrkd_bench.measurement.memory_limit import MEGABYTE, bisect, choose_method, smallest_limit
 from hrkd_bench.subjects import Subject, subject_of
@@ -86,6 +89,43 @@ def test_crawling_does_not_pass(tiny: Subject, monkeypatch: pytest.MonkeyPatch) 
     start = time.monotonic()
     assert trial.under("rlimit-data", 2**30) == (None, None)
     assert time.monotonic() - start < 60
+
+
+def test_tries_are_given_up_after_ten_times_or_two_seconds(tiny: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a fifth of a second that became ten from being called ten times the unlimited time."""
+    clock = iter([0.0, 0.1, 0.0, 0.9])
+    texts = read_examples(tiny.path, LABELS, ("books", "films"))
+    trial = memory_limit._Trial(tiny, texts, [0], 1)
+    monkeypatch.setattr(memory_limit, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(memory_limit, "WorkerProcess", MagicMock())
+    monkeypatch.setattr(trial, "_answers", lambda worker: [0])
+    allowed = []
+    for _ in range(2):
+        trial.without_limit()
+        allowed.append(trial._seconds)
+    assert allowed == pytest.approx([2.0, 9.0])
+
+
+@pytest.mark.parametrize(
+    ("limit", "method"),
+    [(memory_limit._TRIED_LIMIT, "rlimit-data"), (4 * memory_limit._TOO_MUCH, None), (MEGABYTE // 64, None)],
+    ids=["bites", "is accepted and does nothing", "nothing starts under it"],
+)
+def test_a_data_limit_that_does_not_bite_is_no_method(
+    monkeypatch: pytest.MonkeyPatch, limit: int, method: str | None
+) -> None:
+    """Prevents a search in which every try passes and "5 MiB" comes out, as on systems that only accept the limit."""
+
+    def check(limits: Limits) -> None:
+        if limits.memory_bytes is not None:
+            raise BenchError("no group here")
+
+    monkeypatch.setattr(memory_limit, "check", check)
+    monkeypatch.setattr(memory_limit, "_TRIED_LIMIT", limit)
+    found, reason = choose_method()
+    assert found == method
+    assert "no group here" in reason
+    assert ("does not limit" in reason) is (method is None)
 
 
 def test_no_way_to_limit_is_said(tiny: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
