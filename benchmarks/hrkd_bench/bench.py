@@ -23,7 +23,7 @@ from hrkd.recipe import BenchConfig
 from hrkd_bench.claims.accuracy import Truth
 from hrkd_bench.claims.chain import chain_pairs
 from hrkd_bench.claims.results import compare, fp32_of, result_of
-from hrkd_bench.document.schema import BenchDocument, MeasuredEnvironment, Texts
+from hrkd_bench.document.schema import BenchDocument, Comparison, MeasuredEnvironment, Result, Texts
 from hrkd_bench.examples import EvaluationTexts, choose, read_examples
 from hrkd_bench.limits.confinement import Limits
 from hrkd_bench.machine import disturbance
@@ -50,7 +50,8 @@ def bench(
         baselines: What the subjects are compared with; the first baseline is the reference of the tables.
         config: Threads, rounds, warm-up and number of texts.
         progress: Called with phase, done and total.
-        quota_is_tested: Whether a CPU quota is what the run is about; otherwise being stopped by one makes it invalid.
+        quota_is_tested: Whether the quota of ``limits`` is what the run is about; otherwise being stopped by it makes
+            the run invalid, as being stopped by a quota around all of us always does.
         limits: What each measured process may use; everything when left out.
 
     Returns:
@@ -139,45 +140,65 @@ def document_of(
         environment: The machine on which it was taken.
         config: How it was taken.
         num_baselines: How many of the measurements are baselines; they come first.
-        quota_is_tested: Whether a CPU quota is what the run is about.
+        quota_is_tested: Whether the quota of the measured processes is what the run is about.
     """
-    cpus = environment.available_cpus
-    disturbed = disturbance.compare(session.before, session.after, cpus, quota_is_tested=quota_is_tested)
-    reasons = list(disturbed.invalid_reasons)
-    if config.threads > cpus:
-        reasons.append(
-            f"{config.threads} threads were asked for, but this process may use {cpus} CPU(s): ask for {cpus}"
-        )
+    disturbed = disturbance.compare(
+        session.before,
+        session.after,
+        environment.available_cpus,
+        worker_throttled=session.throttled_periods,
+        quota_is_tested=quota_is_tested,
+    )
     measurements = session.measurements
-    baselines, subjects = measurements[:num_baselines], measurements[num_baselines:]
-    results = [
+    results = _results(measurements, truth, config, num_baselines, _reasons(disturbed, environment, config))
+    pairs = [(before, after) for after in range(num_baselines, len(measurements)) for before in range(num_baselines)]
+    steps = chain_pairs([measurement.subject for measurement in measurements])
+    return BenchDocument(
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        config=config.model_dump(mode="json") | {"batch_size": BATCH_SIZE, "seed": SEED},
+        environment=_measured_environment(environment, session, disturbed),
+        texts=_describe_texts(texts, truth, measurements[num_baselines]),
+        results=results,
+        comparisons=_comparisons(measurements, pairs, truth, config),
+        chain=tuple(_comparisons(measurements, steps, truth, config)),
+    ).model_dump(mode="json")
+
+
+def _reasons(disturbed: disturbance.Disturbance, environment: Environment, config: BenchConfig) -> list[str]:
+    """Return why no result of the measurement must be relied on."""
+    cpus = environment.available_cpus
+    if config.threads <= cpus:
+        return list(disturbed.invalid_reasons)
+    too_many = f"{config.threads} threads were asked for, but this process may use {cpus} CPU(s): ask for {cpus}"
+    return [*disturbed.invalid_reasons, too_many]
+
+
+def _results(
+    measurements: Sequence[Measurement],
+    truth: Truth,
+    config: BenchConfig,
+    num_baselines: int,
+    invalid_reasons: Sequence[str],
+) -> list[Result]:
+    return [
         result_of(
             measurement,
             truth,
             config,
             fp32=fp32_of(measurement, measurements),
             is_baseline=number < num_baselines,
-            invalid_reasons=reasons,
+            invalid_reasons=invalid_reasons,
         )
         for number, measurement in enumerate(measurements)
     ]
-    document = BenchDocument(
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
-        config=config.model_dump(mode="json") | {"batch_size": BATCH_SIZE, "seed": SEED},
-        environment=_measured_environment(environment, session, disturbed),
-        texts=_describe_texts(texts, truth, subjects[0]),
-        results=results,
-        comparisons=[
-            compare(subject, baseline, truth, config.smallest_difference)
-            for subject in subjects
-            for baseline in baselines
-        ],
-        chain=tuple(
-            compare(measurements[after], measurements[before], truth, config.smallest_difference)
-            for before, after in chain_pairs([measurement.subject for measurement in measurements])
-        ),
-    )
-    return document.model_dump(mode="json")
+
+
+def _comparisons(
+    measurements: Sequence[Measurement], pairs: Sequence[tuple[int, int]], truth: Truth, config: BenchConfig
+) -> list[Comparison]:
+    return [
+        compare(measurements[after], measurements[before], truth, config.smallest_difference) for before, after in pairs
+    ]
 
 
 def _measured_environment(

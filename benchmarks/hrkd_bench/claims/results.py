@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -60,16 +61,22 @@ def result_of(
         model_sha256=subject.model_sha256,
         samples_ms=np.round(samples.text_ms, 3).tolist(),
         samples=_raw(samples),
-        by_length=tuple(summaries.length_latencies(measurement.lengths_ms)),
-        length_fit=summaries.length_fit(measurement.lengths_ms),
-        open_loop=None if measurement.open_loop is None else summaries.open_loop(measurement.open_loop),
-        sustained=None
-        if measurement.minutes is None
-        else summaries.sustained(measurement.minutes, config.smallest_difference),
         agreement_with_fp32=None if fp32 is None else agreement(predictions, np.argmax(fp32.samples.logits, axis=1)),
         fp32_reference=None if fp32 is None else fp32.subject.name,
-        resources=None if measurement.resources is None else report_resources(measurement.resources),
+        **_beside_the_texts(measurement, config.smallest_difference),
     )
+
+
+def _beside_the_texts(measurement: Measurement, smallest_difference: float) -> dict[str, Any]:
+    """Return the fields of a result that were measured after its texts, each where it was asked for."""
+    loop, minutes, resources = measurement.open_loop, measurement.minutes, measurement.resources
+    return {
+        "by_length": tuple(summaries.length_latencies(measurement.lengths_ms)),
+        "length_fit": summaries.length_fit(measurement.lengths_ms),
+        "open_loop": None if loop is None else summaries.open_loop(loop),
+        "sustained": None if minutes is None else summaries.sustained(minutes, smallest_difference),
+        "resources": None if resources is None else report_resources(resources),
+    }
 
 
 def fp32_of(measurement: Measurement, others: Sequence[Measurement]) -> Measurement | None:

@@ -121,7 +121,7 @@ def _enumerate(words: list[str]) -> str:
 
 def _speed(comparison: Comparison) -> str:
     speedup = comparison.speedup_p50
-    # One round has no verdict, and its interval, over texts alone, is too narrow: if even that holds 1, nothing is known.
+    # One round has no verdict, and its interval, over texts alone, is too narrow: what even that holds may be true.
     holds_one = abs(speedup.value - 1) < _SAME or speedup.low <= 1 <= speedup.high
     if holds_one if comparison.verdict is None else comparison.verdict == "NOT SIGNIFICANT":
         return f"no significant difference in speed ({speedup.low:.2f} to {speedup.high:.2f}x)"

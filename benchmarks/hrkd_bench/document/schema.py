@@ -147,13 +147,13 @@ class MeasuredEnvironment(Environment):
 
     Attributes:
         steal_fraction: Share of the busy time that went to other virtual machines.
-        throttled_periods: Scheduling periods that our CPU quota cut short.
+        throttled_periods: Scheduling periods that a CPU quota cut short, around all of us or of the measured processes.
         foreign_share: Share of the CPUs' time that other programs took.
         frequency_before_mhz: Clock before the first process was started, mean over the CPUs that we may use.
         frequency_after_mhz: Likewise after the last one had ended.
         temperature_before_c: Hottest sensor of the processor.
         temperature_after_c: Likewise.
-        board_throttling: A Raspberry Pi's `vcgencmd get_throttled` at the end.
+        board_throttling: A Raspberry Pi's `vcgencmd get_throttled` at the end, with what held at the end of any round.
         notes: What a reader should know although the run counts.
     """
 

@@ -31,7 +31,7 @@ _STEAL_FIELD = 7
 
 @dataclass(frozen=True, slots=True)
 class CpuTicks:
-    """Ticks since the machine started, summed over the CPUs that this process may use."""
+    """Ticks since the machine started, summed over the CPUs on which we measure."""
 
     busy: int
     steal: int
@@ -43,13 +43,13 @@ class Snapshot:
 
     Attributes:
         ticks: What the CPUs did.
-        throttled_periods: Scheduling periods that our CPU quota cut short so far.
+        throttled_periods: Scheduling periods that the quotas of our own groups cut short so far.
         load_average: Over one minute.
         own_seconds: CPU time of this process and of its children that have ended.
         wall_seconds: A monotonic clock.
-        frequency_mhz: Mean over the CPUs that this process may use.
+        frequency_mhz: Mean over those CPUs.
         temperature_c: Of the hottest sensor of the processor.
-        throttling: Bits of a Raspberry Pi's `vcgencmd get_throttled`.
+        throttling: Bits of a Raspberry Pi's `vcgencmd get_throttled`; those of now may have been seen on the way.
         cpus: CPUs over which the ticks are summed.
     """
 
@@ -70,7 +70,8 @@ class Disturbance:
 
     Attributes:
         steal_fraction: Share of the busy time that went to other virtual machines; None when unknown.
-        throttled_periods: Scheduling periods that our CPU quota cut short; None when unknown.
+        throttled_periods: Scheduling periods that any CPU quota cut short, ours or that of the measured processes; None
+            when unknown.
         foreign_share: Share of the CPUs' time that other programs took; None when unknown.
         invalid_reasons: Why the numbers must not be relied on; empty for a valid run.
         notes: What a reader should know although the run counts.
@@ -83,10 +84,16 @@ class Disturbance:
     notes: tuple[str, ...]
 
 
-def take_snapshot() -> Snapshot:
-    """Read the counters now."""
+def take_snapshot(cpus: Collection[int] | None = None) -> Snapshot:
+    """Read the counters now.
+
+    Args:
+        cpus: Those to which the measured processes keep; all that this process may use when left out. Idle CPUs beside
+            them would hide what happens on them.
+    """
+    cpus = affinity() if cpus is None else cpus
     try:
-        ticks = parse_stat(STAT.read_text(encoding="ascii", errors="replace"), affinity())
+        ticks = parse_stat(STAT.read_text(encoding="ascii", errors="replace"), cpus)
     except OSError:
         ticks = None
     return Snapshot(
@@ -95,10 +102,10 @@ def take_snapshot() -> Snapshot:
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         own_seconds=sum(os.times()[:4]),
         wall_seconds=time.monotonic(),
-        frequency_mhz=sensors.frequency_mhz(),
+        frequency_mhz=sensors.frequency_mhz(cpus=cpus),
         temperature_c=sensors.temperature_c(),
         throttling=sensors.raspberry_throttling(),
-        cpus=len(affinity()),
+        cpus=len(cpus),
     )
 
 
@@ -114,19 +121,31 @@ def parse_stat(text: str, cpus: Collection[int]) -> CpuTicks | None:
     return CpuTicks(busy, sum(row[_STEAL_FIELD] for row in counts))
 
 
-def compare(before: Snapshot, after: Snapshot, cpus: int, *, quota_is_tested: bool = False) -> Disturbance:
+def compare(
+    before: Snapshot,
+    after: Snapshot,
+    cpus: int,
+    *,
+    worker_throttled: int | None = None,
+    quota_is_tested: bool = False,
+) -> Disturbance:
     """Judge what happened between two snapshots.
 
     Args:
         before: Taken before the first process was started.
         after: Taken when all of them had ended.
         cpus: CPUs that the machine grants us.
-        quota_is_tested: Whether a CPU quota is what the run is about: then being stopped by it is only noted.
+        worker_throttled: Scheduling periods that the quotas of the measured processes' own groups cut short.
+        quota_is_tested: Whether these quotas are what the run is about: then being stopped by them is only noted. Those
+            around all of us still make it invalid.
     """
     reasons: list[str] = []
     notes: list[str] = []
     steal_fraction = _judge_steal(before.ticks, after.ticks, reasons)
-    throttled = _judge_quota(before, after, notes if quota_is_tested else reasons)
+    around = _difference(before.throttled_periods, after.throttled_periods)
+    _judge_quota(around, reasons)
+    _judge_quota(worker_throttled, notes if quota_is_tested else reasons)
+    known = [periods for periods in (around, worker_throttled) if periods is not None]
     foreign = _foreign_share(before, after)
     _judge_foreign(foreign, reasons, notes)
     _judge_board(before.throttling, after.throttling, reasons, notes)
@@ -136,7 +155,7 @@ def compare(before: Snapshot, after: Snapshot, cpus: int, *, quota_is_tested: bo
             f"load average {before.load_average:.1f} at the start: other programs may have been running; "
             "close them and wait a minute"
         )
-    return Disturbance(steal_fraction, throttled, foreign, tuple(reasons), tuple(notes))
+    return Disturbance(steal_fraction, sum(known) if known else None, foreign, tuple(reasons), tuple(notes))
 
 
 def _judge_steal(before: CpuTicks | None, after: CpuTicks | None, reasons: list[str]) -> float | None:
@@ -152,20 +171,24 @@ def _judge_steal(before: CpuTicks | None, after: CpuTicks | None, reasons: list[
     return fraction
 
 
-def _judge_quota(before: Snapshot, after: Snapshot, messages: list[str]) -> int | None:
-    if before.throttled_periods is None or after.throttled_periods is None:
-        return None
-    throttled = after.throttled_periods - before.throttled_periods
-    if throttled > 0:
+def _difference(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before
+
+
+def _judge_quota(throttled: int | None, messages: list[str]) -> None:
+    if throttled:
         messages.append(
             f"the CPU quota stopped the measurement in {throttled} scheduling periods: "
             "use fewer threads, or raise the quota"
         )
-    return throttled
 
 
 def _foreign_share(before: Snapshot, after: Snapshot) -> float | None:
-    """Return the share of our CPUs' time that was busy with neither us, our children nor another virtual machine."""
+    """Return the share of the CPUs' time that was busy with neither us, our children nor another virtual machine.
+
+    Our own process counts wholly, although it may run beside the CPUs that its children keep to: it waits while they
+    work, and a small share that is missed is better than our own work being called foreign.
+    """
     if before.ticks is None or after.ticks is None or not hasattr(os, "sysconf"):
         return None
     if None in (before.own_seconds, after.own_seconds, before.wall_seconds, after.wall_seconds):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from hrkd_bench.machine.cpus import affinity
@@ -23,9 +23,11 @@ THROTTLE_BITS = {0: "under-voltage", 1: "capped clock", 2: "throttling", 3: "sof
 """Bits of `vcgencmd get_throttled` for now; 16 higher they say that it has happened since the board was started."""
 
 
-def frequency_mhz(folder: Path = CPU_FOLDER, cpuinfo: Path = CPUINFO) -> float | None:
-    """Return the clock now, mean over the CPUs that this process may use."""
-    cpus = affinity()
+def frequency_mhz(
+    folder: Path = CPU_FOLDER, cpuinfo: Path = CPUINFO, cpus: Collection[int] | None = None
+) -> float | None:
+    """Return the clock now, mean over ``cpus``, or over those that this process may use."""
+    cpus = affinity() if cpus is None else cpus
     kilohertz = [_number(folder / f"cpu{number}" / "cpufreq" / "scaling_cur_freq") for number in cpus]
     known = [value / 1000 for value in kilohertz if value is not None]
     if not known:

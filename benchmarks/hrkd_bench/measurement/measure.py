@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from hrkd.errors import BenchError
 from hrkd_bench.examples import EvaluationTexts
 from hrkd_bench.limits.confinement import Limits
+from hrkd_bench.machine import sensors
 from hrkd_bench.machine.disturbance import take_snapshot
 from hrkd_bench.measurement import rounds, schedule
 from hrkd_bench.measurement.process import ANSWER_TIMEOUT_SECONDS, WorkerProcess
@@ -62,43 +64,35 @@ def measure(
     Raises:
         BenchError: A child process failed, or a model answers with something other than finite numbers.
     """
-    before = take_snapshot()
+    cpus = None if limits is None else limits.cpus
+    before = take_snapshot(cpus)
     campaign = _Campaign(subjects, texts, positions, config, progress, limits)
-    chunks = np.array_split(campaign.entries, min(config.rounds, len(campaign.entries)))
-    for number, chunk in enumerate(chunks):
-        with ExitStack() as stack:
-            workers = campaign.start(stack, number)
-            campaign.measure_round(workers, number, chunk)
-            if number == len(chunks) - 1:
-                # Before the batches: the memory that they need stays with the process.
-                resources = _measure_resources(workers, campaign.entries[:_THROUGHPUT_TEXTS], progress)
-                throughputs = _measure_throughput(workers, campaign.entries[:_THROUGHPUT_TEXTS], progress)
-                open_loops = _measure_open_loops(workers, campaign.entries, config, progress)
-                minutes = _measure_minutes(workers, num_baselines, campaign.entries, config, progress)
-    for number in range(len(chunks), config.cold_starts):
-        progress("starting again", number - len(chunks), config.cold_starts - len(chunks))
-        with ExitStack() as stack:
-            campaign.start(stack, number)
-    measurements = [
-        Measurement(
-            subject=subject,
-            size_bytes=campaign.sizes[which],
-            samples=campaign.recorders[which].samples(positions),
-            peak_rss_bytes=campaign.peaks[which],
-            throughput_per_s=throughputs[which],
-            cold_starts=campaign.cold_starts[which],
-            lengths_ms=campaign.recorders[which].lengths_ms,
-            open_loop=open_loops[which],
-            minutes=minutes[which],
-            resources=resources[which],
-        )
-        for which, subject in enumerate(subjects)
-    ]
-    return Session(measurements, before, take_snapshot())
+    at_the_end = campaign.run(num_baselines)
+    campaign.start_again()
+    measurements = campaign.measurements(positions, at_the_end)
+    after = take_snapshot(cpus)
+    after = replace(after, throttling=_either(after.throttling, campaign.throttling))
+    return Session(measurements, before, after, campaign.throttled_periods)
+
+
+@dataclass(frozen=True, slots=True)
+class _AtTheEnd:
+    """What the processes of the last round are asked for besides, one of each subject."""
+
+    resources: list[Resources]
+    throughputs: list[float]
+    open_loops: list[OpenLoopSamples | None]
+    minutes: list[list[Minute] | None]
 
 
 class _Campaign:
-    """What the rounds share: the schedule, and what is kept of each subject."""
+    """What the rounds share: the schedule, and what is kept of each subject.
+
+    Attributes:
+        throttling: What a Raspberry Pi said to slow it down at the end of any round; a condition that has held before
+            leaves no other trace of having come back.
+        throttled_periods: Scheduling periods that the quotas of the processes' own groups cut short; None without any.
+    """
 
     def __init__(
         self,
@@ -114,6 +108,8 @@ class _Campaign:
         self.texts = texts
         self.config = config
         self.progress = progress
+        self.throttling: int | None = None
+        self.throttled_periods: int | None = None
         self.entries = schedule.passes(positions, config.min_samples, SEED)
         self.recorders = [Recorder(subject) for subject in subjects]
         self.cold_starts: list[list[ColdStart]] = [[] for _ in subjects]
@@ -122,14 +118,46 @@ class _Campaign:
         self._repeats: list[int] | None = None
         self._done = 0
 
+    def run(self, num_baselines: int) -> _AtTheEnd:
+        """Measure round by round, and ask the last round's processes for the rest."""
+        chunks = np.array_split(self.entries, min(self.config.rounds, len(self.entries)))
+        for number, chunk in enumerate(chunks):
+            with ExitStack() as stack:
+                workers = self.start(stack, number)
+                self.measure_round(workers, number, chunk)
+                if number == len(chunks) - 1:
+                    at_the_end = self._at_the_end(workers, num_baselines)
+        return at_the_end
+
+    def _at_the_end(self, workers: Sequence[WorkerProcess], num_baselines: int) -> _AtTheEnd:
+        some, progress = self.entries[:_THROUGHPUT_TEXTS], self.progress
+        return _AtTheEnd(
+            resources=_measure_resources(workers, some, progress),  # before the batches: their memory stays
+            throughputs=_measure_throughput(workers, some, progress),
+            open_loops=_measure_open_loops(workers, self.entries, self.config, progress),
+            minutes=_measure_minutes(workers, num_baselines, self.entries, self.config, progress),
+        )
+
+    def start_again(self) -> None:
+        """Start everything as often as cold starts were asked for beyond the rounds."""
+        done = len(self.cold_starts[0])
+        for number in range(done, self.config.cold_starts):
+            self.progress("starting again", number - done, self.config.cold_starts - done)
+            with ExitStack() as stack:
+                self.start(stack, number)
+
     def start(self, stack: ExitStack, number: int) -> list[WorkerProcess]:
-        """Start every subject afresh, one after the other. Its files are in the page cache: disks are not measured."""
+        """Start every subject afresh, one after the other.
+
+        Its files are in the page cache, because disks are not measured; but for a memory limit, which counts them.
+        """
         workers = []
         for turn in range(len(self.subjects)):
             which = (turn + number) % len(self.subjects)
             if number == 0:  # later rounds belong to "measuring", whose progress goes on
                 self.progress("starting", turn, len(self.subjects))
             worker = stack.enter_context(WorkerProcess(self.subjects[which], self.config.threads, self.limits))
+            stack.callback(self._count_throttled, worker)
             answer = worker.load(self.texts.examples[0])
             _check_names(worker.subject, answer)
             self.sizes[which] = int(answer["size_bytes"])
@@ -137,6 +165,24 @@ class _Campaign:
             self.cold_starts[which].append(ColdStart(*(1000 * answer[name] for name in names)))
             workers.append((which, worker))
         return [worker for _, worker in sorted(workers, key=lambda pair: pair[0])]
+
+    def measurements(self, positions: Ids, at_the_end: _AtTheEnd) -> list[Measurement]:
+        """Return all that was kept, once everything was measured."""
+        return [
+            Measurement(
+                subject=subject,
+                size_bytes=self.sizes[which],
+                samples=self.recorders[which].samples(positions),
+                peak_rss_bytes=self.peaks[which],
+                throughput_per_s=at_the_end.throughputs[which],
+                cold_starts=self.cold_starts[which],
+                lengths_ms=self.recorders[which].lengths_ms,
+                open_loop=at_the_end.open_loops[which],
+                minutes=at_the_end.minutes[which],
+                resources=at_the_end.resources[which],
+            )
+            for which, subject in enumerate(self.subjects)
+        ]
 
     def measure_round(self, workers: Sequence[WorkerProcess], number: int, chunk: Ids) -> None:
         """Warm the processes up and measure one part of the entries."""
@@ -153,6 +199,13 @@ class _Campaign:
         rounds.measure_lengths(workers, self.recorders, number, self.config.lengths)
         for which, worker in enumerate(workers):
             self.peaks[which] = _larger(self.peaks[which], worker.ask("memory")["peak_rss_bytes"])
+        self.throttling = _either(self.throttling, sensors.raspberry_throttling())
+
+    def _count_throttled(self, worker: WorkerProcess) -> None:
+        """Add what a process's group counted; asked before its end, because the group goes with it."""
+        periods = worker.usage().throttled_periods
+        if periods is not None:
+            self.throttled_periods = (self.throttled_periods or 0) + periods
 
     def _report(self, texts: int) -> None:
         self._done += texts
@@ -162,6 +215,11 @@ class _Campaign:
 def _check_names(subject: Subject, answer: Mapping[str, Any]) -> None:
     if (tuple(answer["domain_names"]), tuple(answer["label_names"])) != (subject.domain_names, subject.label_names):
         raise BenchError(f"`{subject.path}` loads with other domains or labels than its description names")
+
+
+def _either(one: int | None, other: int | None) -> int | None:
+    """Return the bits of both; None where neither is known."""
+    return other if one is None else one if other is None else one | other
 
 
 def _larger(one: int | None, other: int | None) -> int | None:

@@ -132,8 +132,16 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """All measurements, and the state of the machine around them."""
+    """All measurements, and the state of the machine around them.
+
+    Attributes:
+        measurements: One of each subject, baselines first.
+        before: Taken before the first process was started.
+        after: Taken when all of them had ended.
+        throttled_periods: Scheduling periods that the quotas of the processes' own groups cut short; None without any.
+    """
 
     measurements: list[Measurement]
     before: Snapshot
     after: Snapshot
+    throttled_periods: int | None = None

@@ -90,6 +90,15 @@ def test_the_boards_tool_is_asked(
     assert raspberry_throttling() == bits
 
 
+def test_the_clock_of_chosen_cpus(tmp_path: Path) -> None:
+    """Prevents the mean over idle CPUs from standing for the clock of the one that is measured."""
+    for number, kilohertz in enumerate((800_000, 800_000, 2_400_000)):
+        folder = tmp_path / f"cpu{number}" / "cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_cur_freq").write_text(f"{kilohertz}\n", encoding="ascii")
+    assert frequency_mhz(tmp_path, tmp_path / "absent", [2]) == 2400.0
+
+
 def test_other_machines_have_no_such_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents an error everywhere but on a Raspberry Pi."""
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,13 +70,59 @@ def test_children_count_as_our_own_work() -> None:
 
 
 def test_a_quota_under_test_is_no_disturbance() -> None:
-    """Prevents a profile with a quota from never having a valid result."""
-    after = snapshot(throttled_periods=9)
-    assert "raise the quota" in compare(snapshot(), after, 2).invalid_reasons[0]
-    judged = compare(snapshot(), after, 2, quota_is_tested=True)
+    """Prevents a profile with a quota from never having a valid result, and one without from hiding a quota."""
+    assert "raise the quota" in compare(snapshot(), snapshot(), 2, worker_throttled=9).invalid_reasons[0]
+    judged = compare(snapshot(), snapshot(), 2, worker_throttled=9, quota_is_tested=True)
     assert judged.invalid_reasons == ()
     assert "9 scheduling periods" in judged.notes[0]
     assert judged.throttled_periods == 9
+
+
+def test_a_quota_around_the_one_under_test_still_is_one() -> None:
+    """Prevents `--profile quota-1` in a container with half of a core from being valid."""
+    judged = compare(snapshot(), snapshot(throttled_periods=4), 2, worker_throttled=9, quota_is_tested=True)
+    assert "in 4 scheduling periods" in judged.invalid_reasons[0]
+    assert "in 9 scheduling periods" in judged.notes[0]
+    assert judged.throttled_periods == 13
+    assert compare(snapshot(throttled_periods=None), snapshot(), 2).throttled_periods is None
+
+
+@pytest.fixture
+def many_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of 64 CPUs that are all granted to us; returns its counters."""
+    monkeypatch.setattr(disturbance, "affinity", lambda: list(range(64)))
+    monkeypatch.setattr(disturbance, "STAT", tmp_path / "stat")
+    return tmp_path / "stat"
+
+
+def write_stat(stat: Path, user: int, steal: int) -> None:
+    """Let CPU 5 alone have done something; ticks."""
+    rows = [
+        f"cpu{number} {user if number == 5 else 0} 0 0 9 0 0 0 {steal if number == 5 else 0}" for number in range(64)
+    ]
+    stat.write_text("\n".join(rows), encoding="ascii")
+
+
+@pytest.mark.parametrize(
+    ("user", "steal", "words"), [(100, 0, "other programs took 100 %"), (0, 100, "other virtual machines took 100.0 %")]
+)
+def test_idle_cpus_beside_the_pinned_one_dilute_nothing(many_cpus: Path, user: int, steal: int, words: str) -> None:
+    """Prevents a neighbour on the one core that we keep to from being a 64th of a disturbance, which is none."""
+    snapshots = []
+    for seconds in (0, 100):
+        write_stat(many_cpus, user * seconds * TICKS // 100, steal * seconds * TICKS // 100)
+        snapshots.append(replace(take_snapshot([5]), own_seconds=0.0, wall_seconds=float(seconds), load_average=0.0))
+    assert [one.cpus for one in snapshots] == [1, 1]
+    [reason] = compare(*snapshots, 64).invalid_reasons
+    assert words in reason
+
+
+def test_the_clock_is_that_of_the_pinned_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents idle CPUs, which clock down, from making the measured one look throttled."""
+    seen: list[Any] = []
+    monkeypatch.setattr(disturbance.sensors, "frequency_mhz", lambda cpus: seen.append(cpus))
+    take_snapshot([1])
+    assert seen == [[1]]
 
 
 @pytest.mark.parametrize(
