@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from hrkd import __version__
@@ -29,6 +30,7 @@ from hrkd.training.inputs import DistillationInputs, Readers
 from hrkd.training.loop import run_training
 from hrkd.training.objective import DistillationObjective
 from hrkd.training.observer import Observer, Observers
+from hrkd.training.origins import student_origins
 from hrkd.training.prepare import PreparedData, prepare_data, with_unlabelled
 from hrkd.training.recompute import recompute_activations
 from hrkd.training.scoring import shared_logits
@@ -147,12 +149,13 @@ def _distill(inputs: DistillationInputs, student: Teacher, input_hash: str) -> S
 
 
 def _evaluation_texts(inputs: DistillationInputs) -> list[EvalExample]:
-    """Return the test split with the teacher's logits, from its folder where they are of the same texts."""
+    """Return the test split with the teacher's logits, from its folder where they are of the very same examples."""
     dataset, file = inputs.dataset, inputs.teacher_folder / EVAL
     names = (dataset.label_names, dataset.domain_names)
     if file.is_file():
         examples = parse_eval(file, *names)
-        if tuple(example.text for example in examples) == dataset.test.texts:
+        unanswered = to_eval(dataset.test, np.empty((len(dataset.test), 0), dtype=np.float32), *names)
+        if [replace(example, teacher_logits=()) for example in examples] == unanswered:
             return examples
     inputs.observer.message("scoring the teacher on the test split")
     device = Device(next(inputs.teacher.parameters()).device, torch.float32)
@@ -192,6 +195,7 @@ def student_hash(recipe: Recipe, dataset: DomainDataset, teacher: Path) -> str:
             "data": dataset.fingerprint(),
             "teacher": folder_hash(teacher),
             "texts": _texts_hash(recipe),
+            **student_origins(recipe),
         }
     )
 

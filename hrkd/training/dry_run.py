@@ -127,7 +127,7 @@ def _student(
         return
     readers = Readers.of(recipe, known.folder)
     inputs = DistillationInputs(recipe, run, dataset, known.model, known.folder, readers, observer, resume, overwrite)
-    yield from _general(inputs)
+    yield from _general(inputs, finished=known.finished)
     student = build_student(known.model, recipe.student, readers.teacher)
     objective, stage, data = prepare_distillation(inputs, student, input_hash)
     answers = _timed_teacher(objective, inputs, data, stage.device)
@@ -140,14 +140,16 @@ def _test_share(data: PreparedData) -> float:
     return len(data.test.flat_ids) / max(1, len(data.validation.flat_ids))
 
 
-def _general(inputs: DistillationInputs) -> Iterator[Estimate]:
+def _general(inputs: DistillationInputs, *, finished: bool) -> Iterator[Estimate]:
     """Estimate the task-agnostic stage, where the recipe wants one that is not finished."""
     config = inputs.recipe.student.general
     if config is None:
         return
     texts = general_texts(config, inputs.dataset, on_disk=inputs.recipe.data.on_disk)
-    input_hash = general_hash(inputs.recipe, texts)
-    if finished_before(inputs.run.root / GENERAL, input_hash, inputs.observer, overwrite=inputs.overwrite) is None:
+    input_hash = general_hash(inputs.recipe, texts, inputs.teacher_folder)
+    known = finished or inputs.recipe.teacher.base is not None  # else it imitates a teacher that is not made yet
+    folder = inputs.run.root / GENERAL
+    if not known or finished_before(folder, input_hash, inputs.observer, overwrite=inputs.overwrite) is None:
         prepared = prepare_general(inputs, config, texts, input_hash)
         yield estimate(prepared.objective, prepared.stage, inputs.observer, resume=inputs.resume)
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from hrkd import __version__
-from hrkd.artifact import StageRecord, hash_of
+from hrkd.artifact import StageRecord, folder_hash, hash_of
 from hrkd.data.batches import DomainBatches
 from hrkd.data.collate import Collator, TokenizedExamples
 from hrkd.data.dataset import NO_LABEL, Examples
@@ -33,6 +33,7 @@ from hrkd.training.general_texts import general_texts, hash_of_texts
 from hrkd.training.inputs import DistillationInputs
 from hrkd.training.loop import run_training
 from hrkd.training.objective import DistillationObjective
+from hrkd.training.origins import student_origins
 from hrkd.training.recompute import recompute_activations
 from hrkd.training.stage import finished_before, write_stage
 from hrkd.training.stage_plan import Stage
@@ -59,17 +60,24 @@ def distil_general(inputs: DistillationInputs, config: GeneralConfig) -> MultiDo
     """
     recipe = inputs.recipe
     texts = general_texts(config, inputs.dataset, on_disk=recipe.data.on_disk)
-    input_hash = general_hash(recipe, texts)
+    input_hash = general_hash(recipe, texts, inputs.teacher_folder)
     folder = inputs.run.root / STAGE
     if finished_before(folder, input_hash, inputs.observer, overwrite=inputs.overwrite) is None:
         _train(inputs, config, texts, input_hash)
     return load_classifier(folder)
 
 
-def general_hash(recipe: Recipe, texts: Texts) -> str:
-    """Hash everything that decides the encoder."""
-    sections = recipe.section_hash("data", "teacher", "student")
-    return hash_of({"hrkd": __version__, "recipe": sections, "texts": hash_of_texts(texts)})
+def general_hash(recipe: Recipe, texts: Texts, teacher: Path) -> str:
+    """Hash everything that decides the encoder; the teacher's folder does where it is imitated itself."""
+    return hash_of(
+        {
+            "hrkd": __version__,
+            "recipe": recipe.section_hash("data", "teacher", "student"),
+            "texts": hash_of_texts(texts),
+            "teacher": folder_hash(teacher) if recipe.teacher.base is None else None,
+            **student_origins(recipe),
+        }
+    )
 
 
 class GeneralDistillation(NamedTuple):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
 from hrkd import __version__
-from hrkd.artifact import StageRecord, hash_of, sha256_file
+from hrkd.artifact import StageRecord, hash_of
 from hrkd.bundle import write_eval
 from hrkd.data.collate import Batch
 from hrkd.data.dataset import DomainDataset
@@ -26,12 +26,13 @@ from hrkd.evaluation import score, to_eval
 from hrkd.losses import mean_over_ranks
 from hrkd.models import MultiDomainClassifier, Teacher, load_tokenizer, save_classifier
 from hrkd.models.adopt import adopt_classifier, adopt_per_domain
-from hrkd.models.encoder import load_encoder, resolve_base
+from hrkd.models.encoder import load_encoder
 from hrkd.precision import at_least_float32
 from hrkd.recipe import Precision, Recipe
 from hrkd.run_folder import RunFolder
 from hrkd.training.loop import run_training
 from hrkd.training.observer import Observer, Observers
+from hrkd.training.origins import fingerprint
 from hrkd.training.prepare import PreparedData, classifier_config, prepare_data
 from hrkd.training.recompute import recompute_activations
 from hrkd.training.scoring import shared_logits
@@ -197,15 +198,6 @@ def teacher_hash(recipe: Recipe, dataset: DomainDataset) -> str:
             "hrkd": __version__,
             "recipe": recipe.section_hash("data", "teacher"),
             "data": replace(dataset, unlabelled=None).fingerprint(),
-            "base": [_fingerprint(base) for base in bases],
+            "base": [fingerprint(base) for base in bases],
         }
     )
-
-
-def _fingerprint(base: str) -> str | dict[str, str]:
-    """Identify a pretrained model: by content where it is local, by name on the Hub."""
-    folder = Path(resolve_base(base))
-    if not folder.is_dir():
-        return base
-    files = (folder / name for name in ("config.json", "model.safetensors", "tokenizer.json"))
-    return {file.name: sha256_file(file) for file in files if file.is_file()}

@@ -224,6 +224,46 @@ def test_a_teacher_of_another_split_is_asked_anew(
         assert row.teacher_logits == pytest.approx(known[row.text], abs=1e-4)
 
 
+@pytest.mark.parametrize("changed", ["label", "domain", "pair"])
+def test_a_teacher_of_the_same_texts_with_other_answers_is_asked_anew(
+    make_recipe: MakeRecipe, tmp_path: Path, changed: str
+) -> None:
+    """Labels that were corrected since would not reach the student's bundle: it would be measured by the old ones."""
+    splits = ("train", "train", "train", "validation", "test")
+    rows = [
+        {**row, "pair": "the plot", "split": splits[number // 2 % 5]}
+        for number, row in enumerate(make_rows(40, seed=3))
+    ]
+    short = {"epochs": 0.1}
+    data = {"split_column": "split", "text_pair_column": "pair"}
+
+    def recipe_of(name: str) -> Recipe:
+        path = write_jsonl(tmp_path / name, rows)
+        return make_recipe(data={**data, "path": str(path)}, teacher={"training": short}, training=short)
+
+    recipe = recipe_of("before.jsonl")
+    teacher = RunFolder.create(tmp_path / "teacher", recipe)
+    train_teacher(recipe, teacher)
+    one, other = [row for row in rows if row["split"] == "test"][1:3]
+    assert (one["label"], one["domain"]) != (other["label"], other["domain"])
+    if changed == "pair":
+        one["pair"] = "the price"
+    elif changed == "label":
+        one["label"], other["label"] = other["label"], one["label"]
+    else:
+        one["domain"] = "films" if one["domain"] == "books" else "books"
+    recipe = recipe_of("after.jsonl")
+    run = RunFolder(tmp_path / "run")
+    distill(recipe, run, teacher=teacher.teacher)
+    dataset = load_dataset(recipe.data)
+    rows_of_student = parse_eval(run.student / "eval.jsonl", dataset.label_names, dataset.domain_names)
+    test = dataset.test
+    assert [row.text for row in rows_of_student] == list(test.texts)
+    assert [row.text_pair for row in rows_of_student] == list(test.text_pairs or ())
+    assert [row.label for row in rows_of_student] == [dataset.label_names[label] for label in test.labels]
+    assert [row.domain for row in rows_of_student] == [dataset.domain_names[domain] for domain in test.domains]
+
+
 def test_two_processes_cannot_share_a_run(trained: tuple[Recipe, RunFolder]) -> None:
     """Two writers would mix their checkpoints."""
     recipe, run = trained
