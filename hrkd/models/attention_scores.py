@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from typing import NamedTuple, cast
 
 import torch
@@ -136,16 +138,21 @@ def record_attention(encoder: nn.Module, layers: Sequence[int]) -> Iterator[list
     """
     owners = find_attention(encoder) if layers else []
     chosen = [owners[layer - 1] for layer in layers]
-    caught: dict[nn.Module, Tensor] = {}
+    caught: dict[nn.Module, tuple[Tensor, ...]] = {}
 
-    def catch(module: nn.Module, _inputs: object, output: Tensor) -> None:
-        caught.setdefault(module, output)  # the first counts: DeBERTa sends its positions through them afterwards
+    def catch(owner: nn.Module, module: nn.Module, _inputs: object, output: Tensor) -> None:
+        if module not in caught:  # the first counts: DeBERTa sends its positions through them afterwards
+            caught[module] = _parts(owner, output)
 
-    handles = [part.register_forward_hook(catch) for owner in set(chosen) for part in _projections(owner)]
+    handles = [
+        part.register_forward_hook(partial(catch, owner)) for owner in set(chosen) for part in _projections(owner)
+    ]
     records: list[AttentionRecord] = []
     try:
         yield records
-        records += [_record(owner, caught) for owner in chosen]
+        records += [
+            AttentionRecord(*chain.from_iterable(caught[part] for part in _projections(owner))) for owner in chosen
+        ]
     finally:
         for handle in handles:
             handle.remove()
@@ -159,10 +166,13 @@ def _projections(owner: nn.Module) -> list[nn.Module]:
     return [owner.get_submodule(FUSED_NAME)]
 
 
-def _record(owner: nn.Module, caught: dict[nn.Module, Tensor]) -> AttentionRecord:
-    outputs = [caught[projection] for projection in _projections(owner)]
-    if len(outputs) == 3:
-        return AttentionRecord(*outputs)
+def _parts(owner: nn.Module, output: Tensor) -> tuple[Tensor, ...]:
+    """Return what a projection gives to a record: its output, or query, key and value of the fused one.
+
+    The biases are read while the layer runs: of a teacher that several processes share, they are whole only then.
+    """
+    if not hasattr(owner, FUSED_NAME):
+        return (output,)
     heads = cast("int", owner.num_attention_heads)
-    query, key, value = (part.flatten(2) for part in outputs[0].unflatten(-1, (heads, 3, -1)).unbind(dim=3))
-    return AttentionRecord(query + cast("Tensor", owner.q_bias), key, value + cast("Tensor", owner.v_bias))
+    query, key, value = (part.flatten(2) for part in output.unflatten(-1, (heads, 3, -1)).unbind(dim=3))
+    return query + cast("Tensor", owner.q_bias), key, value + cast("Tensor", owner.v_bias)
