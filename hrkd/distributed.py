@@ -46,7 +46,7 @@ def distributed() -> Iterator[None]:
 
     Raises:
         DistributedError: The launcher's variables contradict each other, there are fewer GPUs than processes, or the
-            others cannot be reached.
+            others cannot be reached, or not any more.
     """
     launch = _read_launch(os.environ)
     if launch is None or dist.is_initialized():
@@ -59,6 +59,10 @@ def distributed() -> Iterator[None]:
         if not is_main():  # all write to one terminal
             error.message = f"process {rank()}: {error.message}"
         raise
+    except RuntimeError as error:
+        if not _is_from_a_message(error):
+            raise
+        raise _lost_the_others(error) from error
     finally:
         dist.destroy_process_group()
 
@@ -118,6 +122,11 @@ def largest_over_ranks(number: int) -> int:
     tensor = torch.tensor([number])
     _together(partial(dist.all_reduce, tensor, op=dist.ReduceOp.MAX))
     return int(tensor.item())
+
+
+def smallest_over_ranks(number: int) -> int:
+    """Return the smallest of the processes' numbers."""
+    return -largest_over_ranks(-number)
 
 
 def from_main(tensor: Tensor) -> Tensor:
@@ -191,10 +200,19 @@ def _together(operation: Callable[[], object]) -> None:
     try:
         operation()
     except RuntimeError as error:
-        raise DistributedError(
-            f"process {rank()} of {world_size()} lost the others: {first_line(error)}",
-            hint="another process ended first; its message says why",
-        ) from error
+        raise _lost_the_others(error) from error
+
+
+def _lost_the_others(error: RuntimeError) -> DistributedError:
+    return DistributedError(
+        f"process {rank()} of {world_size()} lost the others: {first_line(error)}",
+        hint="another process ended first; its message says why",
+    )
+
+
+def _is_from_a_message(error: RuntimeError) -> bool:
+    """Whether a collective failed that torch began by itself, as a shared teacher does; gloo has no class for it."""
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:

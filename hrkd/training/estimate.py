@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hrkd.data.batches import WINDOW_STEPS
 from hrkd.data.collate import Batch
 from hrkd.device import Device
-from hrkd.distributed import world_size
+from hrkd.distributed import average_over_ranks, world_size
 from hrkd.training.observer import Observer
 from hrkd.training.optimization import build_optimizer
 from hrkd.training.shares import own_rows
@@ -184,7 +184,7 @@ def _of_teacher(teacher: TimedTeacher | None, seconds: float, tokens_of_a_pass: 
 
 
 def _lengths(stage: Stage) -> tuple[int, float]:
-    """Return the step with the most padded tokens, and the mean over steps, of this process."""
+    """Return the step with the most padded tokens of all processes, and this one's mean over steps."""
     windows = math.ceil(stage.total_steps / WINDOW_STEPS)
     chosen = np.unique(np.linspace(0, windows - 1, min(windows, _WINDOWS)).astype(int))
     steps = [step for window in chosen for step in range(window * WINDOW_STEPS, (window + 1) * WINDOW_STEPS)]
@@ -194,7 +194,9 @@ def _lengths(stage: Stage) -> tuple[int, float]:
     for step in steps:
         rows = own_rows(stage.batches.indices(step), stage.batches.num_domains)
         tokens.append(len(rows) * int(lengths[rows].max()))
-    return steps[int(np.argmax(tokens))], float(np.mean(tokens))
+    # All try one step: its number decides the phase and the turn of the graph, and so who asks whom for what.
+    (shared,) = average_over_ranks([torch.tensor(tokens, dtype=torch.float64)])
+    return steps[int(shared.argmax())], float(np.mean(tokens))
 
 
 def _places(stage: Stage) -> list[int]:

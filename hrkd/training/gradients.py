@@ -9,7 +9,7 @@ import torch
 
 from hrkd.data.collate import Batch
 from hrkd.device import Device
-from hrkd.distributed import world_size
+from hrkd.distributed import smallest_over_ranks, world_size
 from hrkd.errors import HrkdError
 from hrkd.losses import Parts
 from hrkd.training.step import Objective, StepResult
@@ -68,7 +68,7 @@ def with_fewer_at_once(
 
     Args:
         objective, batch, progress, device, num_domains, check: See there.
-        number: Parts to begin with.
+        number: Parts to begin with, the same in all processes; the smallest share of a batch limits it.
         message: Told about every try that failed.
 
     Returns:
@@ -78,6 +78,8 @@ def with_fewer_at_once(
         HrkdError: One text of each domain does not fit either, or several processes train, which would have to agree.
     """
     largest = len(batch) // num_domains
+    if number > 1:
+        largest = smallest_over_ranks(largest)  # all divide alike: parts and a shared teacher are messages to all
     while True:
         state, number = RandomState(device), min(number, largest)
         try:

@@ -23,6 +23,7 @@ from hrkd.training.stage_plan import Stage
 from hrkd.training.state import Progress, save_state
 from hrkd.training.step import StepResult
 from hrkd.training.teacher_outputs import TeacherOutput
+from several_processes import results_of
 
 STUDENT, TEACHER, EVALUATION = 1e-3, 5e-4, 2.0
 """Seconds per padded token, and of an evaluation."""
@@ -162,3 +163,25 @@ def test_what_a_checkpoint_has_is_not_counted(clock: Clock, tmp_path: Path) -> N
     assert whole.evaluations == 20
     other = replace(stage, input_hash="of other inputs")
     assert estimate(played, other, Observer()).done_steps == 0
+
+
+def test_all_processes_try_the_same_steps(clock: Clock) -> None:
+    """A step's number decides whether the graph has its turn: one process would wait for others elsewhere."""
+
+    class Noting(Played):
+        def __init__(self) -> None:
+            super().__init__(clock)
+            self.seen: list[float] = []
+
+        def __call__(self, batch: Batch, progress: float) -> StepResult:
+            self.seen.append(progress)
+            return super().__call__(batch, progress)
+
+    def tried() -> list[float]:
+        torch.manual_seed(0)
+        objective = Noting()
+        estimate(objective, make_stage(clock, 4.0), Observer())
+        return objective.seen
+
+    first, second, third = results_of(tried, number=3)
+    assert first == second == third
