@@ -73,7 +73,7 @@ _SAME_RESULT: Any = {
     "data": {"on_disk": True},
     "teacher": {"training": _SAVING_MEMORY},
     "student": {"general": _SAVING_MEMORY},
-    "training": _SAVING_MEMORY,
+    "training": _SAVING_MEMORY | {"shard_teacher": True},
 }
 """Settings that change how a result is reached, and not the result."""
 
@@ -100,6 +100,21 @@ class Recipe(Section):
             raise ValueError(
                 "a student with `own_tokenizer` can only imitate logits: set `method.preset: logits`, or "
                 "`method.hidden_weight` and `method.attention_weight` to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shared_teacher_is_one_model_that_stays_whole_before(self) -> Self:
+        if not self.training.shard_teacher:
+            return self
+        if isinstance(self.teacher.adopt, dict):
+            raise ValueError(
+                "`training.shard_teacher` does not go with a teacher of one classifier per domain (`teacher.adopt`)"
+            )
+        if self.student.general is not None and self.teacher.base is None:
+            raise ValueError(
+                "`training.shard_teacher` does not go with `student.general` and an adopted teacher, which both stages "
+                "would imitate: remove one of the two"
             )
         return self
 

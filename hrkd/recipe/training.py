@@ -61,6 +61,9 @@ class DistillationTrainingConfig(TrainingConfig):
     learning_rate: PositiveFloat = 3e-4
     cache_teacher: bool = False
     """Run the teacher once over the training texts and keep what the student imitates on disk, in half precision."""
+    shard_teacher: bool = False
+    """Let the processes of a launcher hold the teacher together, a part of it each, instead of all of it each: for one
+    that is too large for a GPU. Changes no result, and costs a message per layer; one process alone holds all of it."""
 
 
 class TeacherConfig(Section):

@@ -34,6 +34,7 @@ from hrkd.training.origins import student_origins
 from hrkd.training.prepare import PreparedData, prepare_data, with_unlabelled
 from hrkd.training.recompute import recompute_activations
 from hrkd.training.scoring import shared_logits
+from hrkd.training.shared_teacher import check_sharing, place_teacher
 from hrkd.training.stage import finished_before, held_run, observer_of_main, write_stage
 from hrkd.training.stage_plan import Stage
 from hrkd.training.tensorboard import TensorBoardObserver
@@ -62,7 +63,7 @@ def distill(
 
     Raises:
         CheckpointError: The teacher is missing, damaged, or of other domains or labels than the data.
-        RecipeError: The student's shape does not fit the teacher.
+        RecipeError: The student's shape does not fit the teacher, or this teacher cannot be shared.
         ArtifactError: ``run.student`` holds something else and ``overwrite`` is false.
         Interrupted: Stopped by a signal; a checkpoint was written.
     """
@@ -73,6 +74,7 @@ def distill(
         with local_main_first():
             dataset = load_dataset(recipe.data)
         check_teacher(teacher_model, dataset, teacher_folder)
+        check_sharing(teacher_model, shared=recipe.training.shard_teacher)
         input_hash = student_hash(recipe, dataset, teacher_folder)
         record = finished_before(run.student, input_hash, observer, overwrite=overwrite)
         if record is not None:
@@ -93,12 +95,15 @@ class Distillation(NamedTuple):
 
 
 def prepare_distillation(inputs: DistillationInputs, student: Teacher, input_hash: str) -> Distillation:
-    """Put teacher and student on the device, and tokenise the data as the student reads them."""
+    """Put teacher and student on the device, and tokenise the data as the student reads them.
+
+    The student has its first weights already: those of a shared teacher cannot be read any more.
+    """
     recipe, teacher = inputs.recipe, inputs.teacher
     torch.manual_seed(recipe.seed)
     device = choose_device(recipe.training.precision)
     objective = DistillationObjective(teacher, student, recipe.method)
-    teacher.to(device.device)
+    place_teacher(teacher, device.device, shared=recipe.training.shard_teacher)
     objective.trainable.to(device.device)
     if recipe.training.gradient_checkpointing:
         recompute_activations(student, device.device)

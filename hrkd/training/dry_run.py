@@ -26,6 +26,7 @@ from hrkd.training.inputs import DistillationInputs, Readers
 from hrkd.training.objective import DistillationObjective
 from hrkd.training.observer import Observer
 from hrkd.training.prepare import PreparedData
+from hrkd.training.shared_teacher import check_sharing
 from hrkd.training.stage import finished_before
 from hrkd.training.teacher import adopted_teacher, prepare_teacher, teacher_hash
 from hrkd.training.teacher_cache import cache_bytes
@@ -122,6 +123,7 @@ def _student(
     overwrite: bool,
 ) -> Iterator[Estimate]:
     check_teacher(known.model, dataset, known.folder)
+    check_sharing(known.model, shared=recipe.training.shard_teacher)
     input_hash = student_hash(recipe, dataset, known.folder) if known.finished else "of a teacher that is not made yet"
     if known.finished and finished_before(run.student, input_hash, observer, overwrite=overwrite) is not None:
         return

@@ -35,6 +35,7 @@ from hrkd.training.loop import run_training
 from hrkd.training.objective import DistillationObjective
 from hrkd.training.origins import student_origins
 from hrkd.training.recompute import recompute_activations
+from hrkd.training.shared_teacher import place_teacher
 from hrkd.training.stage import finished_before, write_stage
 from hrkd.training.stage_plan import Stage
 from hrkd.training.teacher_outputs import LiveTeacher
@@ -95,10 +96,11 @@ def prepare_general(
     recipe, tokenizer = inputs.recipe, inputs.readers.teacher
     torch.manual_seed(recipe.seed)
     device = choose_device(config.precision)
-    teacher = _imitated(recipe, inputs.teacher, inputs.dataset.label_names).to(device.device)
+    teacher = _imitated(recipe, inputs.teacher, inputs.dataset.label_names)
     one_for_all = recipe.student.model_copy(update={"per_domain": False})
     student = cast("MultiDomainClassifier", build_student(teacher, one_for_all, tokenizer))
     objective = DistillationObjective(teacher, student, METHOD)
+    place_teacher(teacher, device.device, shared=recipe.training.shard_teacher)
     objective.trainable.to(device.device)
     if config.gradient_checkpointing:
         recompute_activations(student, device.device)

@@ -21,17 +21,19 @@ from hrkd.data.batches import DomainBatches
 from hrkd.data.collate import TokenizedExamples
 from hrkd.data.dataset import NO_LABEL, Examples
 from hrkd.device import Device
-from hrkd.distributed import rank
+from hrkd.distributed import average_gradients, rank
 from hrkd.metrics import DomainScores
 from hrkd.models import ClassifierConfig, MultiDomainClassifier
 from hrkd.models.encoder import load_encoder
 from hrkd.models.student import build_student
 from hrkd.recipe import GraphVariant, MethodConfig, StudentConfig, TrainingConfig
 from hrkd.relation.graph_attention import GraphAttention
+from hrkd.training.gradients import with_fewer_at_once
 from hrkd.training.loop import run_training
 from hrkd.training.objective import DistillationObjective
 from hrkd.training.observer import Observer
 from hrkd.training.optimization import OuterSchedule
+from hrkd.training.shared_teacher import place_teacher
 from hrkd.training.shares import own_rows
 from hrkd.training.stage_plan import Stage
 from hrkd.training.step import Objective
@@ -40,6 +42,7 @@ from hrkd.training.teacher_outputs import LiveTeacher
 from several_processes import results_of
 
 CONFIG = ClassifierConfig(("books", "films", "phones"), ("neg", "pos"), 24, separator_id=3)
+CPU = Device(torch.device("cpu"), torch.float32)
 PER_DOMAIN, BATCH, STEPS = 40, 2, 4
 LARGEST_DIFFERENCE = 1e-9
 """The issue asks for 1e-5; found are 1e-12, and a graph that hardly depends on its prototypes needs a sharp eye."""
@@ -91,12 +94,15 @@ def without_dropout(module: nn.Module) -> nn.Module:
     return module
 
 
-def make_distillation(encoder: Path, method: Mapping[str, Any], *, weighted: bool) -> DistillationObjective:
+def make_distillation(
+    encoder: Path, method: Mapping[str, Any], *, weighted: bool, shared: bool = False
+) -> DistillationObjective:
     torch.manual_seed(0)
     teacher = MultiDomainClassifier(load_encoder(str(encoder)), CONFIG).double()
     student = build_student(teacher, StudentConfig(layers=2, dropout=0.0)).double()
     objective = DistillationObjective(teacher, student, MethodConfig.model_validate(method))
     without_dropout(objective.trainable.double())
+    place_teacher(teacher, CPU.device, shared=shared)
     weights = torch.rand(PER_DOMAIN * 3, dtype=torch.float64) + 0.1 if weighted else None
     objective.listen(LiveTeacher(teacher, objective.wanted) if objective.wanted else None, weights)
     return objective
@@ -123,7 +129,7 @@ def train(
         batches=make_batches(examples, batch_size, 5),
         validate=lambda: DomainScores({"all": float(next(scores))}),
         config=config,
-        device=Device(torch.device("cpu"), torch.float32),
+        device=CPU,
         outer=outer_schedule(objective, examples, batch_size),
     )
     progress = run_training(objective, stage, Observer(), resume=False)
@@ -194,6 +200,49 @@ def test_two_processes_with_batches_in_parts(tiny_encoder: Path, tmp_path: Path)
     first, second = results_of(lambda: to_bytes(train(build(), examples, BATCH, tmp_path / "two", micro_batches=2)))
     assert first == second
     assert_near(from_bytes(first), expected)
+
+
+@pytest.mark.parametrize(("name", "parts"), [("released", 1), ("relations, meta", 2)])
+def test_processes_that_share_a_teacher_train_the_same_student(
+    name: str, parts: int, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    """A layer that is put together from other parts, or too late, gives finite answers and another student."""
+
+    def both() -> list[dict[str, tuple[bytes, tuple[int, ...]]]]:
+        found = []
+        for shared in (False, True):
+            objective = make_distillation(tiny_encoder, METHODS[name], weighted=True, shared=shared)
+            examples = make_examples(unlabelled=True)
+            found.append(to_bytes(train(objective, examples, BATCH, tmp_path / str(shared), micro_batches=parts)))
+        return found
+
+    for whole, shared in results_of(both):
+        assert shared == whole
+
+
+@pytest.mark.parametrize(("texts", "parts", "expected_parts"), [(4, 2, 1), (8, 3, 2)])
+def test_processes_with_unequal_shares_divide_them_alike(
+    texts: int, parts: int, expected_parts: int, tiny_encoder: Path
+) -> None:
+    """Three processes share four texts as 2, 1, 1: each dividing its own as far as it goes, they never meet again."""
+    examples = make_examples(unlabelled=False)
+    batches = make_batches(examples, texts, 5)
+
+    def gradients(number: int) -> tuple[int, dict[str, tuple[bytes, tuple[int, ...]]]]:
+        objective = make_distillation(tiny_encoder, METHODS["scores, reference"], weighted=False)
+        batch = examples.batch(own_rows(batches.indices(0), batches.num_domains))
+        _, used = with_fewer_at_once(
+            objective, batch, 0.0, CPU, batches.num_domains, number, lambda _: None, lambda _: None
+        )
+        average_gradients(objective.trainable.parameters())
+        named = objective.trainable.named_parameters()
+        return used, to_bytes({name: value.grad for name, value in named if value.grad is not None})
+
+    _, expected = gradients(1)
+    assert len(expected) > 10
+    for used, found in results_of(lambda: gradients(parts), number=3):
+        assert used == expected_parts
+        assert_near(from_bytes(found), from_bytes(expected))
 
 
 def test_unequal_labels_and_weights_count_once(tiny_encoder: Path, tmp_path: Path) -> None:

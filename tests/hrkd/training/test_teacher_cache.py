@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.multiprocessing
 
 from hrkd.data.load import load_dataset
 from hrkd.device import Device
@@ -16,7 +20,7 @@ from hrkd.errors import ArtifactError
 from hrkd.models import load_teacher, load_tokenizer
 from hrkd.recipe import Recipe
 from hrkd.run_folder import RunFolder
-from hrkd.training import Observer, distill, train_teacher
+from hrkd.training import Observer, distill, teacher_cache, train_teacher
 from hrkd.training.connect import CACHE
 from hrkd.training.prepare import PreparedData, prepare_data
 from hrkd.training.teacher_cache import cache_bytes, cached_teacher
@@ -105,6 +109,64 @@ def test_a_cache_larger_than_the_disk_is_refused_first(
         cached_teacher(load_teacher(run.teacher), "x", ALL, data.train, CPU, tmp_path, Observer())
     assert "cache_teacher" in str(caught.value.hint)
     assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_runs_that_know_nothing_of_each_other_make_one_cache(
+    run: RunFolder, data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten students of one teacher would fill the disk ten times, and swap the files out that another one opens."""
+    context = torch.multiprocessing.get_context("fork")
+    together, answers = context.Barrier(2), context.Queue()
+    batch = data.train.batch(np.array([3, 60, 7]))
+    monkeypatch.setattr(teacher_cache, "_check_space", lambda *_: time.sleep(0.3))  # time for the other to come
+
+    def make() -> None:
+        seen, opened = Messages(), LiveTeacher(load_teacher(run.teacher), ALL)
+        together.wait(30)
+        made: list[Path] = []
+        create = teacher_cache.new_folder
+        monkeypatch.setattr(teacher_cache, "new_folder", lambda path, **keys: made.append(path) or create(path, **keys))
+        logits = cached_teacher(opened.model, "x", ALL, data.train, CPU, tmp_path, seen)(batch).logits
+        answers.put((len(made), seen.texts, logits.tolist()))
+
+    processes = [context.Process(target=make) for _ in range(2)]
+    for process in processes:
+        process.start()
+    (first, second), expected = (
+        [answers.get(timeout=30) for _ in processes],
+        LiveTeacher(load_teacher(run.teacher), ALL),
+    )
+    for process in processes:
+        process.join()
+    assert first[0] + second[0] == 1
+    assert sum("waiting for another process" in text for text in (*first[1], *second[1])) == 1
+    for _, _, logits in (first, second):
+        torch.testing.assert_close(torch.tensor(logits), expected(batch).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_disk_that_fills_up_is_an_error_with_words_and_leaves_nothing(
+    run: RunFolder, data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing to a mapped file without space behind it kills the process, and what was written stays for ever."""
+
+    def full(_file: int, _start: int, _size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    teacher = load_teacher(run.teacher)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ArtifactError, match="No space left") as caught:
+        cached_teacher(teacher, "x", ALL, data.train, CPU, tmp_path, Observer())
+    assert "cache_teacher" in str(caught.value.hint)
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+    (lock,) = tmp_path.iterdir()
+    killed = lock.with_name(f"{lock.stem}.0123abcd.tmp")
+    other = lock.with_name(".0123456789abcdef.0123abcd.tmp")
+    killed.mkdir()
+    other.mkdir()
+    monkeypatch.undo()
+    cached_teacher(teacher, "x", ALL, data.train, CPU, tmp_path, Observer())
+    assert not killed.exists()
+    assert other.exists(), "somebody may be writing it"
 
 
 def test_a_student_distilled_from_the_cache_is_as_good(
