@@ -15,7 +15,7 @@ from hrkd_bench.limits.profiles import Profile, find_profile
 from hrkd_bench.measurement.measure import Progress
 from hrkd_bench.measurement.memory_limit import add_memory_limits, smallest_limits
 from hrkd_bench.measurement.roofline import add_roofline, measure_rates
-from hrkd_bench.profiled import profiled
+from hrkd_bench.profiled import limits_but_memory, profiled
 from hrkd_cli.output import Output
 
 HERE, BROWSER = "here", "browser"
@@ -142,7 +142,10 @@ def under(profile: Profile) -> Place:
 
 
 def with_memory_limits(place: Place) -> Place:
-    """Return how to measure at a place of this machine, and then search for each bundle's smallest memory limit."""
+    """Return how to measure at a place of this machine, and then search for each bundle's smallest memory limit there.
+
+    A profile's CPUs and quota hold for the search, too; its memory limit is what the search replaces.
+    """
 
     def measure(
         bundles: Sequence[Path], baselines: Sequence[Path], config: BenchConfig, progress: Progress | None
@@ -150,7 +153,8 @@ def with_memory_limits(place: Place) -> Place:
         document = place(bundles, baselines, config, progress)
         if progress is not None:
             progress("searching for the smallest memory limit", 0, 1)
-        return add_memory_limits(document, smallest_limits(bundles, document["results"][-1]["threads"]))
+        threads = document["results"][-1]["threads"]
+        return add_memory_limits(document, smallest_limits(bundles, threads, limits_but_memory(document)))
 
     return measure
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hrkd_bench.bench import bench
+from hrkd_bench.limits.confinement import Limits
 from hrkd_bench.limits.profiles import Granted, Profile, grant
 from hrkd_bench.measurement.measure import Progress
 
@@ -51,6 +52,14 @@ def profiled(
         limits=granted.limits,
     )
     return document | {"profile": describe(granted, threads)}
+
+
+def limits_but_memory(document: Mapping[str, Any]) -> Limits:
+    """Return the CPUs and the quota of a document's profile, under which its smallest memory limit is looked for."""
+    profile = document.get("profile")
+    if profile is None:
+        return Limits()
+    return Limits(cpus=None if profile["cpus"] is None else tuple(profile["cpus"]), quota=profile["quota"])
 
 
 def describe(granted: Granted, threads: int) -> dict[str, Any]:

@@ -6,9 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hrkd.recipe import BenchConfig
+from hrkd_bench.limits.confinement import Limits
+from hrkd_cli import places
 from tiny_bundle import make_bundle
 
 
@@ -39,6 +43,17 @@ def test_options_that_contradict_each_other_are_refused(options, message, bundle
     result = hrkd("bench", bundle, *options)
     assert result.code == 2
     assert message in result.err
+
+
+def test_the_search_for_a_memory_limit_is_told_the_profile(monkeypatch) -> None:
+    """Prevents a limit found on all cores from standing in a document whose profile grants one."""
+    seen: list[Any] = []
+    document = {"results": [{"threads": 3}], "profile": {"cpus": [0], "quota": None}}
+    monkeypatch.setattr(places, "smallest_limits", lambda *given: seen.extend(given))
+    monkeypatch.setattr(places, "add_memory_limits", lambda document, limits: document)
+    place = places.with_memory_limits(lambda *arguments: document)
+    assert place([Path("bundle")], [], BenchConfig(), None) == document
+    assert seen == [[Path("bundle")], 3, Limits(cpus=(0,))]
 
 
 def test_a_bundle_may_be_called_like_a_command(bundle, tmp_path, monkeypatch, hrkd) -> None:

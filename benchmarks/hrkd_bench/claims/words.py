@@ -102,6 +102,21 @@ def cold_starts(document: BenchDocument) -> int:
     return max(int(document.config.get(name) or 1) for name in ("rounds", "cold_starts"))
 
 
+def protocol_of(document: BenchDocument, device: str) -> str:
+    """Say how a device's results were taken where that differs from the document's own, which are this machine's."""
+    protocol = document.protocols.get(device)
+    if protocol is None:
+        return "how it measured was not kept"
+    other = [f"{name} {value}" for name, value in protocol.config.items() if document.config.get(name) != value]
+    said = [f"measured with {', '.join(other)}" if other else "measured likewise"]
+    if document.profile is not None or protocol.profile is not None:
+        said.append(f"under `{protocol.profile.name}`" if protocol.profile else "without the limits of this machine's")
+    if protocol.roofline is not None:
+        peak = [f"{value / 1e9:.0f}" for value in (protocol.roofline.int8_per_s, protocol.roofline.fp32_per_s)]
+        said.append(f"peak of one thread {peak[0]} billion operations a second in int8, {peak[1]} in fp32")
+    return "; ".join(said)
+
+
 def speed_interval(document: BenchDocument) -> str:
     """Say what the intervals of ratios of times rest on."""
     if any(comparison.verdict is None for comparison in document.comparisons):

@@ -18,7 +18,7 @@ from hrkd_bench.claims.accuracy import Truth
 from hrkd_bench.device.plan import BUNDLES
 from hrkd_bench.device.result import DeviceResult
 from hrkd_bench.device.wire import session_from_json
-from hrkd_bench.document.schema import read_document
+from hrkd_bench.document.schema import BenchDocument, Comparison, DeviceProtocol, Result, read_document
 from hrkd_bench.examples import EvaluationTexts, Ids, choose, read_examples
 from hrkd_bench.machine.environment import Environment
 from hrkd_bench.measurement.measure import SEED
@@ -145,6 +145,22 @@ def with_device(document: Mapping[str, Any], other: Mapping[str, Any], device: s
     if device in own.environments:
         raise BenchError(f"the document holds results of `{device}` already", hint="give this device another name")
 
+    results, comparisons = _rows(added, device)
+    protocol = DeviceProtocol(config=added.config, profile=added.profile, roofline=added.roofline)
+    merged = own.model_copy(
+        update={
+            "results": [*own.results, *results],
+            "comparisons": [*own.comparisons, *comparisons],
+            "environments": {**own.environments, device: added.environment},
+            "protocols": {**own.protocols, device: protocol},
+        }
+    )
+    return merged.model_dump(mode="json")
+
+
+def _rows(added: BenchDocument, device: str) -> tuple[list[Result], list[Comparison]]:
+    """Return a device's results and comparisons under names that say where they were measured."""
+
     def named(name: str) -> str:
         return f"{name} @ {device}"
 
@@ -162,11 +178,4 @@ def with_device(document: Mapping[str, Any], other: Mapping[str, Any], device: s
         comparison.model_copy(update={"subject": named(comparison.subject), "baseline": named(comparison.baseline)})
         for comparison in added.comparisons
     ]
-    merged = own.model_copy(
-        update={
-            "results": [*own.results, *results],
-            "comparisons": [*own.comparisons, *comparisons],
-            "environments": {**own.environments, device: added.environment},
-        }
-    )
-    return merged.model_dump(mode="json")
+    return results, comparisons

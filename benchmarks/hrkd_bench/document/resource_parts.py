@@ -110,7 +110,9 @@ class RooflineShare(Part):
 
 
 class ProfileReport(Part):
-    """The limits under which every measured process ran.
+    """The limits under which every process ran that was measured on this machine.
+
+    Those of the search for the smallest memory limit had the tried one instead of ``memory_bytes``.
 
     Attributes:
         name: Of the profile.

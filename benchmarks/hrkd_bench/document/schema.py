@@ -42,6 +42,7 @@ __all__ = [
     "BenchDocument",
     "ColdStartReport",
     "Comparison",
+    "DeviceProtocol",
     "DomainComparison",
     "Estimate",
     "Latency",
@@ -168,12 +169,27 @@ class MeasuredEnvironment(Environment):
     notes: list[str]
 
 
+class DeviceProtocol(Part):
+    """How the results of a device were taken, where they stand beside this machine's.
+
+    Attributes:
+        config: What :attr:`BenchDocument.config` is for this machine.
+        profile: Likewise; None where nothing was limited.
+        roofline: Likewise; None where it was not measured.
+    """
+
+    config: dict[str, Any]
+    profile: ProfileReport | None
+    roofline: RooflineReport | None
+
+
 class BenchDocument(Part):
     """The whole of `bench.json`.
 
     Attributes:
         chain: Each step from the teacher to what is shipped, against the step before it.
         environments: The machine behind each ``Result.device``.
+        protocols: How each of them measured; ``config``, ``profile`` and ``roofline`` are this machine's.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -188,6 +204,7 @@ class BenchDocument(Part):
     profile: ProfileReport | None = None
     roofline: RooflineReport | None = None
     environments: dict[str, MeasuredEnvironment] = Field(default_factory=dict)
+    protocols: dict[str, DeviceProtocol] = Field(default_factory=dict)
 
     def result(self, name: str) -> Result:
         """Return the result of that name."""

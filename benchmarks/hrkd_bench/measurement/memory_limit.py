@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,10 +45,12 @@ _PATIENCE = 10.0
 """A try may take this many times as long as without a limit."""
 _LEAST_PATIENCE_SECONDS = 2.0
 """Or this long: starting an interpreter takes a tenth of it, and a busy machine stretches that."""
+_NO_OTHERS = Limits()
 _TRIED_LIMIT, _TOO_MUCH = 32 * MEGABYTE, 128 * MEGABYTE
 """An interpreter starts under this data limit, and cannot take that much if the limit is one."""
 _TAKE = "import sys; bytearray(int(sys.argv[1]))"
 _TAKING_SECONDS = 60.0
+_NOTHING_PASSES = "it answers otherwise, or not at all, under any limit"
 _WORDS: dict[Method, str] = {
     "cgroup-v2": "memory.max with swap off: the kernel ends the process above it; files that other programs were using "
     "at the time are not charged",
@@ -71,13 +73,13 @@ class MemoryLimit:
     words: str
 
 
-def smallest_limits(bundles: Sequence[Path], threads: int) -> list[MemoryLimit]:
+def smallest_limits(bundles: Sequence[Path], threads: int, around: Limits = _NO_OTHERS) -> list[MemoryLimit]:
     """Find the smallest limit of each bundle on some of its own texts; see :func:`smallest_limit`."""
     found = []
     for bundle in bundles:
         subject = subject_of(bundle)
         texts = read_examples(bundle, subject.label_names, subject.domain_names)
-        found.append(smallest_limit(subject, texts, choose(texts, TEXTS, _SEED).tolist(), threads))
+        found.append(smallest_limit(subject, texts, choose(texts, TEXTS, _SEED).tolist(), threads, around))
     return found
 
 
@@ -93,6 +95,7 @@ def smallest_limit(
     texts: EvaluationTexts,
     positions: Sequence[int],
     threads: int,
+    around: Limits = _NO_OTHERS,
     *,
     resolution: int = RESOLUTION,
     progress: Progress | None = None,
@@ -104,31 +107,28 @@ def smallest_limit(
         texts: Where the texts come from.
         positions: The texts whose answers must be the same.
         threads: Threads of one answer.
+        around: Other limits of all tries, and of the process that they are compared with.
         resolution: Bytes between the limit that is passed and one that is not.
         progress: Told about every try.
 
     Raises:
         BenchError: The subject fails without any limit.
     """
-    trial = _Trial(subject, texts, [int(position) for position in positions], threads)
+    trial = _Trial(subject, texts, [int(position) for position in positions], threads, around)
     wanted, peak = trial.without_limit()
     method, reason = choose_method()
     if method is None:
         return MemoryLimit(None, None, resolution, len(positions), None, reason)
-    passing: dict[int, int | None] = {}
+    file_bytes: dict[int, int | None] = {}
 
     def passes(limit: int) -> bool:
-        labels, file_bytes = trial.under(method, limit)
-        passing[limit] = file_bytes
+        labels, file_bytes[limit] = trial.under(method, limit)
         return labels == wanted
 
-    upper = _round_up(peak or 256 * MEGABYTE, resolution)
-    found = bisect(passes, upper, resolution, progress or _no_progress)
+    found = bisect(passes, _round_up(peak or 256 * MEGABYTE, resolution), resolution, progress or _no_progress)
     if found is None:
-        return MemoryLimit(
-            None, None, resolution, len(positions), None, "it answers otherwise, or not at all, under any limit"
-        )
-    return MemoryLimit(method, found, resolution, len(positions), passing[found], _WORDS[method])
+        return MemoryLimit(None, None, resolution, len(positions), None, _NOTHING_PASSES)
+    return MemoryLimit(method, found, resolution, len(positions), file_bytes[found], _WORDS[method])
 
 
 def choose_method() -> tuple[Method | None, str]:
@@ -192,22 +192,31 @@ def bisect(passes: Callable[[int], bool], first: int, resolution: int, progress:
 class _Trial:
     """Runs the same texts in fresh processes."""
 
-    def __init__(self, subject: Subject, texts: EvaluationTexts, positions: list[int], threads: int) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        texts: EvaluationTexts,
+        positions: list[int],
+        threads: int,
+        around: Limits = _NO_OTHERS,
+    ) -> None:
         self._subject, self._texts, self._positions, self._threads = subject, texts, positions, threads
+        self._around = around
         self._seconds = ANSWER_TIMEOUT_SECONDS
 
     def without_limit(self) -> tuple[list[int], int | None]:
         """Return the labels, and the most memory that the process held."""
         drop_from_page_cache(files_to_run(self._subject))
         start = time.monotonic()
-        with WorkerProcess(self._subject, self._threads) as worker:
+        with WorkerProcess(self._subject, self._threads, self._around) as worker:
             labels, peak = self._answers(worker), worker.ask("memory")["peak_rss_bytes"]
         self._seconds = max(_LEAST_PATIENCE_SECONDS, _PATIENCE * (time.monotonic() - start))
         return labels, peak
 
     def under(self, method: Method, limit: int) -> tuple[list[int] | None, int | None]:
         """Return the labels, None where the process died or refused, and the pages of files that it held."""
-        limits = Limits(data_bytes=limit) if method == "rlimit-data" else Limits(memory_bytes=limit)
+        is_data = method == "rlimit-data"
+        limits = replace(self._around, data_bytes=limit) if is_data else replace(self._around, memory_bytes=limit)
         drop_from_page_cache(files_to_run(self._subject))
         try:
             with WorkerProcess(self._subject, self._threads, limits) as worker:

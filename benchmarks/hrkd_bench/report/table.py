@@ -34,7 +34,8 @@ def bench_table(document: Mapping[str, Any]) -> Table:
     caption = [f"one text at a time, {threads} thread{'s' if threads > 1 else ''}, {parsed.texts.count} texts"]
     caption += [text for text in [missing_percentiles(parsed.results[0].latency_ms.end_to_end)] if text]
     if parsed.profile is not None:
-        caption.append(f"under `{parsed.profile.name}`: {parsed.profile.label}")
+        whose = " on this machine alone" if parsed.environments else ""
+        caption.append(f"under `{parsed.profile.name}`{whose}: {parsed.profile.label}")
     caption += [f"INVALID: {reason}" for reason in invalid_reasons(parsed)]
     table = Table(title="Bench", caption=Text("; ".join(caption)))
     table.add_column("")

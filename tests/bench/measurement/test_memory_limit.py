@@ -14,7 +14,8 @@ from hrkd.errors import BenchError
 from hrkd_bench.examples import read_examples
 from hrkd_bench.limits.confinement import Limits
 from hrkd_bench.measurement import memory_limit
-from hrkd_bench.measurement.memory_limit import MEGABYTE, bisect, choose_method, smallest_limit
+from hrkd_bench.measurement.memory_limit import MEGABYTE, Method, bisect, choose_method, smallest_limit
+from hrkd_bench.profiled import limits_but_memory
 from hrkd_bench.subjects import Subject, subject_of
 from tiny_bundle import LABELS, make_bundle
 
@@ -89,6 +90,28 @@ def test_crawling_does_not_pass(tiny: Subject, monkeypatch: pytest.MonkeyPatch) 
     start = time.monotonic()
     assert trial.under("rlimit-data", 2**30) == (None, None)
     assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize(("method", "limit"), [("cgroup-v2", "memory_bytes"), ("rlimit-data", "data_bytes")])
+def test_the_search_stays_inside_a_profile(
+    tiny: Subject, monkeypatch: pytest.MonkeyPatch, method: Method, limit: str
+) -> None:
+    """Prevents a limit found on all cores from standing in a document whose profile grants one."""
+    seen: list[Limits] = []
+
+    def start(subject: Subject, threads: int, limits: Limits) -> MagicMock:
+        seen.append(limits)
+        return MagicMock()
+
+    monkeypatch.setattr(memory_limit, "WorkerProcess", start)
+    around = limits_but_memory({"profile": {"cpus": [1], "quota": 0.5, "memory_bytes": 10**8}})
+    texts = read_examples(tiny.path, LABELS, ("books", "films"))
+    trial = memory_limit._Trial(tiny, texts, [0], 1, around)
+    monkeypatch.setattr(trial, "_answers", lambda worker: [0])
+    trial.without_limit()
+    trial.under(method, 7)
+    assert seen == [Limits(cpus=(1,), quota=0.5), Limits(cpus=(1,), quota=0.5, **{limit: 7})]
+    assert limits_but_memory({}) == limits_but_memory({"profile": None}) == Limits()
 
 
 def test_tries_are_given_up_after_ten_times_or_two_seconds(tiny: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

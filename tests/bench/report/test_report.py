@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from hrkd.errors import ArtifactError, BenchError, MissingExtraError
-from hrkd_bench.claims.words import headline, milliseconds, missing_percentiles, points, size
+from hrkd_bench.claims.words import headline, milliseconds, missing_percentiles, points, protocol_of, size
+from hrkd_bench.device.merge import with_device
 from hrkd_bench.document.schema import Percentiles, read_document
 from hrkd_bench.report.figures import accuracy_figure, latency_figure, size_figure
 from hrkd_bench.report.page import render_report
@@ -103,6 +105,24 @@ def test_every_device_is_described(document: dict[str, Any], tmp_path: Path) -> 
     """Prevents numbers of a board from standing beside the description of another machine only."""
     document["environments"] = {"shelf": {**document["environment"], "cpu": "Cortex-A76"}}
     assert "<dt>shelf</dt><dd>Cortex-A76" in render(document, tmp_path)
+
+
+def test_a_device_does_not_stand_under_this_machines_limits(document: dict[str, Any], tmp_path: Path) -> None:
+    """Prevents a board that measured everything, unlimited, from being read as one under the host's profile."""
+    profile = {"name": "1-core", "label": "one core", "cpus": [0], "quota": None, "memory_bytes": None}
+    document["profile"] = profile | {"method": None, "threads": 1}
+    other = copy.deepcopy(document) | {"profile": None, "roofline": {"fp32_per_s": 4e9, "int8_per_s": 9e9}}
+    other["config"]["rounds"] = 7
+    assert "under `1-core`: one core" in printed(bench_table(document))
+    merged = with_device(document, other, "shelf")
+    page = render(merged, tmp_path)
+    assert "measured with rounds 7; without the limits of this machine&#39;s; peak of one thread 9 billion" in page
+    assert "under `1-core` on this machine alone: one core" in " ".join(printed(bench_table(merged)).split())
+    assert protocol_of(read_document(with_device(document, document, "twin")), "twin") == (
+        "measured likewise; under `1-core`"
+    )
+    del merged["protocols"]
+    assert protocol_of(read_document(merged), "shelf") == "how it measured was not kept"
 
 
 def test_report_is_the_same_every_time(document: dict[str, Any], tmp_path: Path) -> None:
