@@ -142,15 +142,12 @@ def document_of(
         num_baselines: How many of the measurements are baselines; they come first.
         quota_is_tested: Whether the quota of the measured processes is what the run is about.
     """
+    before, after, cpus = session.before, session.after, environment.available_cpus
     disturbed = disturbance.compare(
-        session.before,
-        session.after,
-        environment.available_cpus,
-        worker_throttled=session.throttled_periods,
-        quota_is_tested=quota_is_tested,
+        before, after, cpus, worker_throttled=session.throttled_periods, quota_is_tested=quota_is_tested
     )
     measurements = session.measurements
-    results = _results(measurements, truth, config, num_baselines, _reasons(disturbed, environment, config))
+    reasons = _reasons(disturbed, environment, config)
     pairs = [(before, after) for after in range(num_baselines, len(measurements)) for before in range(num_baselines)]
     steps = chain_pairs([measurement.subject for measurement in measurements])
     return BenchDocument(
@@ -158,7 +155,7 @@ def document_of(
         config=config.model_dump(mode="json") | {"batch_size": BATCH_SIZE, "seed": SEED},
         environment=_measured_environment(environment, session, disturbed),
         texts=_describe_texts(texts, truth, measurements[num_baselines]),
-        results=results,
+        results=_results(measurements, truth, config, num_baselines, reasons),
         comparisons=_comparisons(measurements, pairs, truth, config),
         chain=tuple(_comparisons(measurements, steps, truth, config)),
     ).model_dump(mode="json")

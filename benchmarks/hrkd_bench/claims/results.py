@@ -39,38 +39,38 @@ def result_of(
         is_baseline: Whether it was given as one.
         invalid_reasons: Why the times must not be relied on.
     """
-    subject, samples = measurement.subject, measurement.samples
-    predictions = np.argmax(samples.logits, axis=1)
+    subject, logits = measurement.subject, measurement.samples.logits
+    predictions = np.argmax(logits, axis=1)
     return Result(
         name=subject.name,
         role=subject.role,
         engine=subject.engine,
         precision=subject.precision,
+        model_sha256=subject.model_sha256,
         is_baseline=is_baseline,
-        size_bytes=measurement.size_bytes,
         threads=config.threads,
-        latency_ms=_latency(samples),
-        cold_start_ms=round(median(start.total_ms for start in measurement.cold_starts), 1),
-        cold_start=_cold_start(measurement.cold_starts),
-        peak_rss_bytes=measurement.peak_rss_bytes,
-        throughput_per_s=round(measurement.throughput_per_s, 2),
-        accuracy=accuracy_of(samples.logits, truth),
+        accuracy=accuracy_of(logits, truth),
         agreement_with_teacher=agreement(predictions, truth.teacher_predictions),
         valid=not invalid_reasons,
         invalid_reasons=list(invalid_reasons),
-        model_sha256=subject.model_sha256,
-        samples_ms=np.round(samples.text_ms, 3).tolist(),
-        samples=_raw(samples),
         agreement_with_fp32=None if fp32 is None else agreement(predictions, np.argmax(fp32.samples.logits, axis=1)),
         fp32_reference=None if fp32 is None else fp32.subject.name,
-        **_beside_the_texts(measurement, config.smallest_difference),
+        **_costs(measurement, config.smallest_difference),
     )
 
 
-def _beside_the_texts(measurement: Measurement, smallest_difference: float) -> dict[str, Any]:
-    """Return the fields of a result that were measured after its texts, each where it was asked for."""
+def _costs(measurement: Measurement, smallest_difference: float) -> dict[str, Any]:
+    """Return the fields of a result that are the same whatever was answered: size, times, memory, energy."""
     loop, minutes, resources = measurement.open_loop, measurement.minutes, measurement.resources
     return {
+        "size_bytes": measurement.size_bytes,
+        "latency_ms": _latency(measurement.samples),
+        "cold_start_ms": round(median(start.total_ms for start in measurement.cold_starts), 1),
+        "cold_start": _cold_start(measurement.cold_starts),
+        "peak_rss_bytes": measurement.peak_rss_bytes,
+        "throughput_per_s": round(measurement.throughput_per_s, 2),
+        "samples_ms": np.round(measurement.samples.text_ms, 3).tolist(),
+        "samples": _raw(measurement.samples),
         "by_length": tuple(summaries.length_latencies(measurement.lengths_ms)),
         "length_fit": summaries.length_fit(measurement.lengths_ms),
         "open_loop": None if loop is None else summaries.open_loop(loop),
