@@ -11,7 +11,7 @@ import numpy as np
 
 from hrkd.artifact import read_json, write_text
 from hrkd.metrics import bootstrap_interval
-from speed.train_tables import render_sweep, render_training
+from speed.train_tables import render_graphs, render_sweep, render_training
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -28,9 +28,10 @@ def write_tables(
     text = render(read_json(document))
     if repeatability.is_file():
         text += "\n" + render_repeatability(read_json(repeatability))
-    for name, part in (("train.json", render_training), ("train_sweep.json", render_sweep)):
-        if (document.parent / name).is_file():
-            text += "\n" + part(read_json(document.parent / name))
+    training = {"train": render_training, "train_graphs": render_graphs, "train_sweep": render_sweep}
+    for name, part in training.items():
+        if (document.parent / f"{name}.json").is_file():
+            text += "\n" + part(read_json(document.parent / f"{name}.json"))
     write_text(destination, text)
 
 

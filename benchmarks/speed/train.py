@@ -4,9 +4,9 @@
     PYTHONPATH=benchmarks python -m speed.train_sweep --device cuda
 
 The run's teacher and a fresh student of its recipe train on its texts, up to 128 tokens long. The contestants take
-turns; a step counts from token ids to new weights. Before anything is timed, our loss and the plain loop's are compared
-on one batch. TEXTBREWER is a folder made with `pip install --target TEXTBREWER textbrewer`; without it, it is missing
-from the tables.
+turns; a step counts from token ids to new weights. Every round has each length that a training has, as often as a
+training has it. Before anything is timed, our loss and the plain loop's are compared on one batch. TEXTBREWER is a
+folder made with `pip install --target TEXTBREWER textbrewer`; without it, it is missing from the tables.
 """
 
 from __future__ import annotations
@@ -42,11 +42,28 @@ from speed.train_textbrewer import TextBrewerStep, unavailable
 
 LENGTH = 128
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-OBJECTIVES = ("released", "default")
-STEPS = 4
-"""Of ours in one round: with :data:`PARTS` rounds, every length of a window comes once."""
-PARTS = WINDOW_STEPS // STEPS
-SCHEMA_VERSION = 1
+CASES = (("released", "fp32"), ("released", "bf16"), ("default", "bf16"))
+"""Objective and number format."""
+PARTS = 8
+"""Of a round: contestants take turns in each, with every eighth step of a window sorted by length."""
+GROWTH_ROUNDS = 8
+SCHEMA_VERSION = 2
+
+
+class Entry(NamedTuple):
+    """A contestant and how many steps it does in a round: a whole window where its time depends on the texts' length.
+
+    One that pads to a fixed length needs few steps, and one that draws random texts a number of its own.
+    """
+
+    contestant: Contestant
+    steps: int = WINDOW_STEPS
+
+    def of_part(self, window: Sequence[Indices], part: int) -> Sequence[Indices]:
+        """Return the steps of a part of the round."""
+        if self.steps == WINDOW_STEPS:
+            return window[part::PARTS]
+        return window[part::PARTS][:1] if part % (PARTS // self.steps) == 0 else []
 
 
 class Setting(NamedTuple):
@@ -84,18 +101,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "missing": {} if missing is None else {"TextBrewer": missing},
         "cases": [],
     }
-    for precision in arguments.precision:
+    for objective, precision in CASES:
         device = Device(torch.device(arguments.device), PRECISIONS[precision])
-        for objective in arguments.objective:
-            sys.stderr.write(f"{objective} objective, {precision}\n")
-            case = _case(setting, objective, device, arguments.rounds)
-            document["cases"].append({"objective": objective, "precision": precision, **case})
-    growth = Device(torch.device(arguments.device), PRECISIONS[arguments.precision[-1]])
+        sys.stderr.write(f"{objective} objective, {precision}\n")
+        case = _case(setting, objective, device, arguments.rounds)
+        document["cases"].append({"objective": objective, "precision": precision, **case})
     document["growth"] = {
         "objective": "released",
-        "precision": arguments.precision[-1],
+        "precision": "bf16",
         "examples": TOTAL,
-        "curves": grow(_method("released"), growth, arguments.rounds),
+        "curves": grow(_method("released"), Device(torch.device(arguments.device), torch.bfloat16), GROWTH_ROUNDS),
     }
     write_json(arguments.output, document)
     if arguments.output.parent == RESULTS:
@@ -125,25 +140,34 @@ def _case(setting: Setting, objective: str, device: Device, rounds: int) -> dict
     """Measure all contestants with one objective in one number format."""
     with TemporaryDirectory(prefix="hrkd-speed-") as folder:
         ours, loop = _own(setting, objective, device)
+        _, bucketed = _own(setting, objective, device, length=None)
         exact = Device(device.device, torch.float32)
         apart = check_agreement(*_own(setting, objective, exact), _batch(setting, device))
-        contestants: list[Contestant] = [ours, loop, *_textbrewer(setting, ours, device, Path(folder))]
-        seconds = _measure(contestants, setting, rounds, device)
+        entries = [Entry(ours), Entry(loop, 2), Entry(bucketed), *_textbrewer(setting, ours, device, Path(folder))]
+        taken = _measure(entries, setting.window, rounds, device)
     return {
         "disagreement": apart,
         "product_flops_per_second": product_rate(device),
-        "hrkd_flops_per_example": counted_flops(ours, setting.window[_part(0) :: PARTS]),
-        "contestants": [{"name": one.name, **seconds[one.name]} for one in contestants],
+        "hrkd_flops_per_example": counted_flops(ours, setting.window),
+        "contestants": [{"name": name, **values} for name, values in taken.items()],
     }
 
 
-def _own(setting: Setting, objective: str, device: Device) -> tuple[HrkdStep, PlainLoop]:
-    """Return our step and the plain loop, of the same weights and not trained yet."""
+def _own(setting: Setting, objective: str, device: Device, length: int | None = LENGTH) -> tuple[HrkdStep, PlainLoop]:
+    """Return our step and the plain loop, of the same weights and not trained yet.
+
+    Args:
+        setting: What all cases share.
+        objective: Name of the preset.
+        device: Where to run, and in which number format.
+        length: To which the loop pads; None for the longest text of a domain's batch.
+    """
     teacher = copy.deepcopy(setting.teacher).to(device.device)
     student = _student(setting)
     config = setting.recipe.training
     ours = HrkdStep("hrkd", teacher, student, _method(objective), setting.examples, device, config)
-    loop = PlainLoop("plain loop over domains", ours, setting.teacher, student, setting.examples, LENGTH, config)
+    name = f"plain loop over domains, padded to {length}" if length else "plain loop over domains, padded per batch"
+    loop = PlainLoop(name, ours, setting.teacher, student, setting.examples, length, config)
     return ours, loop
 
 
@@ -155,24 +179,30 @@ def _student(setting: Setting) -> MultiDomainClassifier:
     return student
 
 
-def _textbrewer(setting: Setting, ours: HrkdStep, device: Device, folder: Path) -> list[TextBrewerStep]:
+def _textbrewer(setting: Setting, ours: HrkdStep, device: Device, folder: Path) -> list[Entry]:
     imitation = ours.objective.imitation
     if unavailable() is not None or imitation is None:
         return []
     return [
-        TextBrewerStep(
-            name,
-            setting.teacher,
-            _student(setting),
-            ours.objective.config,
-            imitation.layer_map,
-            setting.examples,
-            device,
-            setting.recipe.training,
-            folder,
-            length,
+        Entry(
+            TextBrewerStep(
+                name,
+                setting.teacher,
+                _student(setting),
+                ours.objective.config,
+                imitation.layer_map,
+                setting.examples,
+                device,
+                setting.recipe.training,
+                folder,
+                length,
+            ),
+            steps,
         )
-        for name, length in (("TextBrewer, padded per batch", None), (f"TextBrewer, padded to {LENGTH}", LENGTH))
+        for name, length, steps in (
+            ("TextBrewer, padded per batch", None, PARTS),
+            (f"TextBrewer, padded to {LENGTH}", LENGTH, 2),
+        )
         if length is None or ours.objective.config.attention_weight  # its examples pad; once is enough to see it
     ]
 
@@ -182,29 +212,22 @@ def _batch(setting: Setting, device: Device) -> Any:
 
 
 def _measure(
-    contestants: Sequence[Contestant], setting: Setting, rounds: int, device: Device
-) -> dict[str, dict[str, Any]]:
-    """Let the contestants take turns: ours does more and shorter steps, of all lengths that a window has."""
-    found: dict[str, dict[str, Any]] = {
-        one.name: {"examples": [], "seconds": [], "processor_seconds": []} for one in contestants
-    }
-    for turn in range(-1, rounds):
-        part = setting.window[_part(turn) :: PARTS]
-        for place in range(len(contestants)):
-            one = contestants[(place + turn) % len(contestants)]
-            steps = part if isinstance(one, HrkdStep) else part[turn % STEPS :][:1]
-            taken = seconds_of(one, steps, device.device)
-            if turn >= 0:  # the first turn warms up
-                found[one.name]["examples"].append(sum(map(len, steps)))
-                found[one.name]["seconds"].append(taken.wall)
-                found[one.name]["processor_seconds"].append(taken.processor)
+    entries: Sequence[Entry], window: Sequence[Indices], rounds: int, device: Device
+) -> dict[str, dict[str, list[float]]]:
+    """Let the contestants take turns in every part of every round; returns sums of each round by name."""
+    names = [entry.contestant.name for entry in entries]
+    found = {name: {"examples": [0.0] * rounds, "seconds": [0.0] * rounds} for name in names}
+    for entry in entries:  # warm up, the longest batch included
+        seconds_of(entry.contestant, window[:: 1 - WINDOW_STEPS], device.device)
+    for turn in range(rounds * PARTS):
+        for place in range(len(entries)):
+            entry = entries[(place + turn) % len(entries)]
+            steps, own = entry.of_part(window, turn % PARTS), found[entry.contestant.name]
+            own["examples"][turn // PARTS] += sum(map(len, steps))
+            own["seconds"][turn // PARTS] += seconds_of(entry.contestant, steps, device.device).wall
+        if (turn + 1) % PARTS == 0:
+            sys.stderr.write(f"  round {(turn + 1) // PARTS} of {rounds}\n")
     return found
-
-
-def _part(turn: int) -> int:
-    """Return where a round begins in the window sorted by length: from the middle outwards."""
-    middle, turn = PARTS // 2, turn % PARTS
-    return middle + (turn + 1) // 2 * (-1 if turn % 2 else 1) if turn else middle
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -214,9 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, help="run folder, e.g. runs/demo")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=PARTS, help=f"{PARTS} show every length once")
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fp32", "bf16"])
-    parser.add_argument("--objective", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
+    parser.add_argument("--rounds", type=int, default=4, help="each with every length of a window")
     parser.add_argument("--output", type=Path, default=RESULTS / "train.json")
     return parser
 

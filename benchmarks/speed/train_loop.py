@@ -1,4 +1,4 @@
-"""The plain loop of distillation code: domain by domain, all attention scores, every text padded to one length.
+"""The plain loop of distillation code: domain by domain, all attention scores, texts padded to one length or per batch.
 
 Written for this comparison from method.md; it computes the same objective as ours, which :func:`disagreement` checks.
 """
@@ -30,7 +30,7 @@ class PlainLoop:
         teacher: Model to imitate.
         student: Model to train; copied.
         examples: Tokenised texts.
-        length: Every text is padded to it, in tokens.
+        length: Every text is padded to it, in tokens; None pads to the longest of a domain's batch.
         config: Hyperparameters.
     """
 
@@ -41,7 +41,7 @@ class PlainLoop:
         teacher: MultiDomainClassifier,
         student: MultiDomainClassifier,
         examples: TokenizedExamples,
-        length: int,
+        length: int | None,
         config: TrainingConfig,
     ) -> None:
         imitation = ours.objective.imitation
@@ -68,13 +68,14 @@ class PlainLoop:
         self.optimization.apply(self.loss(self.examples.batch(indices).to(self.device.device)))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return the objective on a batch, padded to the fixed length."""
-        padded = pad_to(batch, self.length, self.examples.pad_id)
+        """Return the objective on a batch, padded to the fixed length where there is one."""
+        padded = batch if self.length is None else pad_to(batch, self.length, self.examples.pad_id)
         imitation, prediction, prototypes = [], [], []
         for domain in range(self.num_domains):
             rows = padded.domain_ids == domain
-            mask = padded.attention_mask[rows]
-            student, teacher = self._forward(padded, rows)
+            longest = int(padded.attention_mask[rows].sum(dim=1).max()) if self.length is None else self.length
+            mask = padded.attention_mask[rows, :longest]
+            student, teacher = self._forward(padded.input_ids[rows, :longest], mask, padded.domain_ids[rows])
             with torch.autocast(mask.device.type, enabled=False):
                 prediction.append(self._prediction(student.logits.float(), teacher.logits.float()))
             levels = self._levels(student, teacher, mask)
@@ -84,8 +85,7 @@ class PlainLoop:
         weighted = (ratios * torch.stack(imitation, dim=1)).sum()
         return weighted + self.method.prediction_weight * torch.stack(prediction).mean()
 
-    def _forward(self, batch: Batch, rows: Tensor) -> tuple[EagerOutput, EagerOutput]:
-        inputs = (batch.input_ids[rows], batch.attention_mask[rows], batch.domain_ids[rows])
+    def _forward(self, *inputs: Tensor) -> tuple[EagerOutput, EagerOutput]:
         with self.device.autocast():
             with torch.no_grad():
                 teacher = self.teacher(*inputs)
@@ -148,7 +148,7 @@ def disagreement(ours: HrkdStep, loop: PlainLoop, batch: Batch) -> float:
         loop: Not trained yet.
         batch: B examples of each domain.
     """
-    padded = pad_to(batch, loop.length, loop.examples.pad_id)
+    padded = batch if loop.length is None else pad_to(batch, loop.length, loop.examples.pad_id)
     modules = (ours.objective.trainable, loop.trainable)
     for module in modules:
         module.eval()

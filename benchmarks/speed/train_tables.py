@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hrkd.metrics import Interval, bootstrap_interval
+from hrkd.significance import geometric_mean_interval
 
 MANY, FEW, MOST_GROWTH = 16, 4, 1.25
 """What many domains may cost per example, as a multiple of few."""
@@ -26,9 +27,10 @@ def render_training(document: Mapping[str, Any]) -> str:
         f"Made by `{' '.join(document['command'])}`: {document['domains']} domains x {document['batch_size']} texts in "
         f"a step, {document['mean_tokens']:.0f} tokens on average and {document['length']} at most, "
         f"{document['device']}, {document['threads']} thread(s), contestants in turns. "
-        f"Machine: {document['environment']['cpu']}. A step goes from token ids to new weights; medians over rounds "
-        "with 95 % bootstrap intervals. The plain loop passes every domain by itself, hands out all attention scores "
-        "and pads every text to the limit, as the released code does.",
+        f"Machine: {document['environment']['cpu']}. A step goes from token ids to new weights. Every round has all "
+        "lengths that a training has, as often as a training has them; the interval is Student's over the rounds' "
+        "ratios. The plain loop passes every domain by itself and hands out all attention scores; padded to the limit, "
+        "it does what the released code does.",
         "",
     ]
     lines += [f"{name} is missing: {reason}\n" for name, reason in document["missing"].items()]
@@ -79,6 +81,34 @@ def _ratio(rounds: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.median(rounds[:, 0]) / np.median(rounds[:, 1]))
 
 
+def render_graphs(document: Mapping[str, Any]) -> str:
+    """Return the table of what a graph costs.
+
+    Args:
+        document: Written by :mod:`speed.train_graphs`.
+    """
+    lines = [
+        "## Training: what a graph costs",
+        "",
+        f"Made by `{' '.join(document['command'])}`: the demo's student, real steps of `hrkd distill`, of which "
+        f"{document['steps_per_round']} make a round and the last one of a round holds the outer update of `meta`; "
+        f"{document['threads']} thread(s), variants in turns, Student's interval over "
+        f"{len(document['cases'][0]['seconds']['uniform'])} rounds. Machine: {document['environment']['cpu']}, "
+        f"{document['cases'][0]['device']}.",
+        "",
+        "| teacher | graph | examples/s | times the time of `uniform` |",
+        "|---|---|--:|--:|",
+    ]
+    for case in document["cases"]:
+        base = np.asarray(case["seconds"]["uniform"])
+        for name, seconds in case["seconds"].items():
+            samples = np.asarray(seconds)
+            versus = "" if name == "uniform" else _written(geometric_mean_interval(samples / base))
+            answers = "answers cached" if case["cached_teacher"] else "runs in every step"
+            lines.append(f"| {answers} | {name} | {_rate(samples / case['examples_per_round'])} | {versus} |")
+    return "\n".join(lines) + "\n"
+
+
 def _case(case: Mapping[str, Any]) -> list[str]:
     seconds = {one["name"]: np.asarray(one["seconds"]) / np.asarray(one["examples"]) for one in case["contestants"]}
     ours = seconds["hrkd"]
@@ -94,7 +124,7 @@ def _case(case: Mapping[str, Any]) -> list[str]:
         "|---|--:|--:|",
     ]
     for name, samples in sorted(seconds.items(), key=lambda item: float(np.median(item[1]))):
-        versus = "" if name == "hrkd" else _written(ratio_of_medians(samples, ours))
+        versus = "" if name == "hrkd" else _written(geometric_mean_interval(samples / ours))
         lines.append(f"| {name} | {_rate(samples)} | {versus} |")
     return [*lines, ""]
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from hrkd.data.batches import WINDOW_STEPS
 from hrkd.device import Device
 from hrkd.errors import BenchError
 from hrkd.models.attention_scores import attention_scores
 from hrkd.recipe import MethodConfig, TrainingConfig
 from hrkd.recipe.presets import StudentShape
-from speed.train import PARTS, _part
+from speed.train import PARTS, Entry, _measure
 from speed.train_eager import EagerClassifier
 from speed.train_loop import PlainLoop, check_agreement
 from speed.train_shapes import all_of, mixed_lengths, random_classifier, random_examples
-from speed.train_steps import HrkdStep, pad_to
-from speed.train_tables import render_training
+from speed.train_steps import HrkdStep, Taken, pad_to
+from speed.train_tables import render_graphs, render_training
 
 DOMAINS, LENGTH = 3, 24
 EXAMPLES = random_examples(mixed_lengths(12, LENGTH), DOMAINS)
@@ -89,9 +91,40 @@ def test_a_step_trains() -> None:
 
 
 def test_all_lengths_of_a_window_come_once() -> None:
-    """Prevents our step from being measured on short texts only."""
-    assert sorted(_part(turn) for turn in range(PARTS)) == list(range(PARTS))
-    assert {_part(turn) for turn in range(3)} == {PARTS // 2 - 1, PARTS // 2, PARTS // 2 + 1}
+    """Prevents a round of short texts, or of few long ones, from standing for a training."""
+    window = [np.array([number]) for number in range(WINDOW_STEPS)]
+    ours, _ = contestants({"preset": "released"})
+    every, few = Entry(ours), Entry(ours, 2)
+    seen = [int(one[0]) for part in range(PARTS) for one in every.of_part(window, part)]
+    assert sorted(seen) == list(range(WINDOW_STEPS))
+    assert sum(len(few.of_part(window, part)) for part in range(PARTS)) == 2
+
+
+def test_a_rounds_sums_are_of_all_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents the long batches, which cost most, from being left out of a ratio: they were, by a median over parts."""
+    monkeypatch.setattr("speed.train.seconds_of", lambda _, steps, __: Taken(float(sum(map(len, steps))), 0.0))
+    window = [np.arange(number + 1) for number in range(WINDOW_STEPS)]
+    ours, loop = contestants({"preset": "released"})
+    taken = _measure([Entry(ours), Entry(loop, 2)], window, 2, CPU)
+    assert taken["hrkd"]["seconds"] == taken["hrkd"]["examples"] == [WINDOW_STEPS * (WINDOW_STEPS + 1) / 2] * 2
+    assert taken["loop"]["examples"] == [1 + 5] * 2
+
+
+def test_graph_costs_are_told_for_both_kinds_of_teacher() -> None:
+    """Prevents the cheap case from standing for the dear one: with cached answers an outer update is a larger share."""
+    seconds = {"uniform": [2.0, 2.0], "meta": [2.4, 2.4]}
+    case = {"device": "CPU", "examples_per_round": 640, "seconds": seconds}
+    text = render_graphs(
+        {
+            "command": ["python"],
+            "environment": {"cpu": "a processor"},
+            "threads": 1,
+            "steps_per_round": 10,
+            "cases": [{"cached_teacher": cached, **case} for cached in (False, True)],
+        }
+    )
+    assert "| answers cached | meta | 267 | 1.20 (1.20 to 1.20) |" in text
+    assert "| runs in every step | uniform | 320 |  |" in text
 
 
 @pytest.mark.parametrize(("slower", "words"), [(1.2, "held"), (1.3, "missed")])
