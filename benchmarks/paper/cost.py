@@ -27,7 +27,7 @@ class Meter(Observer):
         self.skipped = False
 
     def started(self, stage: str, first_step: int, total_steps: int) -> None:
-        """Count the steps of one training; a method with a model per domain has several."""
+        """Count the steps of a training."""
         self.steps += total_steps
 
     def step(self, report: StepReport) -> None:

@@ -71,13 +71,13 @@ class Scores(_Strict):
     """How good a model is.
 
     Attributes:
-        best_step: Step whose weights were kept; one per domain where there is a model per domain.
+        best_step: Step whose weights were kept.
         validation: Accuracy by domain, of the kept weights.
         test: Accuracy by domain.
         correct: Which test texts it gets right, as bits in the order of the test split.
     """
 
-    best_step: int | Mapping[str, int] | None
+    best_step: int | None
     validation: Mapping[str, float]
     test: Mapping[str, float]
     correct: str

@@ -28,7 +28,9 @@ README = ROOT / "README.md"
 HOW_TO_READ = f"""\
 Accuracy in percent on the test split, mean ± standard deviation over seeds; `average` is the unweighted mean over
 domains. All methods of a seed share the teacher, the sample of training texts and the rule that the best step by
-average validation accuracy is kept; what differs stands under Methods.
+average validation accuracy is kept; what differs stands under Methods. That rule, and the clipping of gradients by
+one norm, also holds for the K students of a method with one student per domain: chosen each by itself they might do
+better. Rows may have different numbers of seeds; differences are taken over the seeds that both have.
 
 Differences are in points of the average, paired by seed and test text, with a 95 % bootstrap interval ({RESAMPLES}
 resamples) over test texts *and* seeds (`statistics.py` says how few seeds are dealt with). **better** and **worse**:
