@@ -72,6 +72,18 @@ def own_bytes(model: nn.Module) -> int:
     return sum(getattr(tensor, "to_local", tensor.detach)().nbytes for tensor in model.parameters())
 
 
+@torch.no_grad()
+def answers(model: MultiDomainClassifier, texts: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    """Return logits, hidden states and records in float32, then in bfloat16, which the first DeBERTa cannot."""
+    found = []
+    for dtype in (torch.float32, torch.bfloat16)[: 1 + (model.encoder_config.model_type != "deberta")]:
+        with Device(CPU.device, dtype).autocast():
+            output = model(*texts, hidden_states=True, attention_layers=(2, 4))
+        records = [part for record in output.attention for part in record]
+        found += [output.logits, *output.hidden_states, *records]
+    return found
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # DeBERTa's own code
 def test_every_family_answers_with_half_of_it_in_each_process() -> None:
     """A teacher that nobody cut works as well, until it does not fit; a bias read too late is another layer's."""
@@ -83,17 +95,13 @@ def test_every_family_answers_with_half_of_it_in_each_process() -> None:
             model = MultiDomainClassifier(build_encoder(family.config), CONFIG).eval()
             mask = (torch.arange(12) < torch.tensor([[12], [5], [9]])).long()
             texts = (torch.randint(5, 60, (3, 12)), mask, torch.arange(3))
-            with torch.no_grad():
-                whole, size = model(*texts, hidden_states=True, attention_layers=(2, 4)), own_bytes(model)
-                noise = torch.get_rng_state()
-                place_teacher(model, CPU.device, shared=True)
-                shared = model(*texts, hidden_states=True, attention_layers=(2, 4))
+            size, noise = own_bytes(model), torch.get_rng_state()
+            whole = answers(model, texts)
+            place_teacher(model, CPU.device, shared=True)
+            shared = answers(model, texts)
             assert torch.equal(torch.get_rng_state(), noise)
-            assert torch.equal(shared.logits, whole.logits), name
-            assert len(shared.hidden_states) == 5
-            records = [*shared.hidden_states, *(part for record in shared.attention for part in record)]
-            expected = [*whole.hidden_states, *(part for record in whole.attention for part in record)]
-            assert all(map(torch.equal, records, expected)), name
+            assert len(shared) in (1 + 5 + 2 * 3, 2 * (1 + 5 + 2 * 3))
+            assert all(map(torch.equal, shared, whole)), name
             halves[name] = own_bytes(model) / size
         return halves
 
