@@ -25,7 +25,13 @@ class GraphOutput:
 
 
 class DomainGraph(nn.Module, ABC):
-    """Interface of the variants: prototypes (L+1, K, H) in, :class:`GraphOutput` out."""
+    """Interface of the variants: prototypes (L+1, K, H) in, :class:`GraphOutput` out.
+
+    Attributes:
+        reads_prototypes: Whether ratios depend on them; if not, prototypes of width 0 will do.
+    """
+
+    reads_prototypes = True
 
     def forward(self, prototypes: Tensor) -> GraphOutput:
         """Return the ratios for one step's prototypes, never computed in half precision."""
@@ -40,6 +46,8 @@ class DomainGraph(nn.Module, ABC):
 class UniformGraph(DomainGraph):
     """``R = 1/K``: no graph, at the loss scale of one."""
 
+    reads_prototypes = False
+
     def compute(self, prototypes: Tensor) -> GraphOutput:
         """Return equal ratios."""
-        return GraphOutput(torch.full_like(prototypes[..., 0], 1.0 / prototypes.shape[1]))
+        return GraphOutput(prototypes.new_full(prototypes.shape[:2], 1.0 / prototypes.shape[1]))

@@ -24,9 +24,16 @@ def domain_prototypes(hidden_states: Sequence[Tensor], token_mask: Tensor, num_d
     Returns:
         (L+1, K, H) float32.
     """
-    states = torch.stack([at_least_float32(state) for state in hidden_states])  # (L+1, K*B, T, H)
-    weights = token_mask.to(states.dtype).unsqueeze(-1)
-    totals = (states * weights).sum(dim=2).unflatten(1, (num_domains, -1)).sum(dim=2)  # (L+1, K, H)
-    counts = token_mask.unflatten(0, (num_domains, -1)).sum(dim=(1, 2)).to(states.dtype)  # (K,)
+    # One level after the other: no second copy of all hidden states, which are most of a step's memory.
+    totals = torch.stack([_token_totals(state, token_mask, num_domains) for state in hidden_states])
+    counts = token_mask.unflatten(0, (num_domains, -1)).sum(dim=(1, 2)).to(totals.dtype)  # (K,)
     prototypes: Tensor = totals / counts.unsqueeze(-1)
     return prototypes
+
+
+def _token_totals(state: Tensor, token_mask: Tensor, num_domains: int) -> Tensor:
+    """Sum one level's (K*B, T, H) over the real tokens of each domain: (K, H)."""
+    state = at_least_float32(state)
+    weighted = state * token_mask.to(state.dtype).unsqueeze(-1)
+    total: Tensor = weighted.sum(dim=1).unflatten(0, (num_domains, -1)).sum(dim=1)
+    return total

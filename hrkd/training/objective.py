@@ -157,9 +157,15 @@ class DistillationObjective:
         example_weights = None if self.example_weights is None else self.example_weights[batch.indices]
         with torch.autocast(batch.input_ids.device.type, enabled=False):
             terms = self._terms(batch, student, projected, teacher, weights, example_weights)
-            prototypes = domain_prototypes(projected, batch.attention_mask, num_domains) if projected else None
+            prototypes = self._prototypes(projected, batch.attention_mask) if projected else None
             own = Comparison(terms, prototypes)
             return whole_comparison(own, batch, num_domains, self.config.attention, example_weights)
+
+    def _prototypes(self, projected: list[Tensor], mask: Tensor) -> Tensor:
+        """Return P as far as the graph reads it: (L+1, K, H), or (L+1, K, 0)."""
+        if self.graph.reads_prototypes:
+            return domain_prototypes(projected, mask, self.model.num_domains)
+        return projected[0].new_zeros(len(projected), self.model.num_domains, 0)
 
     def _terms(
         self,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from hrkd.data.dataset import NO_LABEL
 from hrkd.training.example_weights import OWN_DOMAIN, domain_expertise_weights
+from largest_tensor import LargestTensor
 
 DOMAINS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
 LABELS = torch.tensor([0, 0, 1, 1, 0, 0, 1, 1])
@@ -47,18 +45,6 @@ def test_weights_equal_the_equation() -> None:
     raw = torch.stack(expected)
     means = torch.stack([raw[:4].mean()] * 4 + [raw[4:].mean()] * 4)
     torch.testing.assert_close(domain_expertise_weights(features, logits, LABELS, DOMAINS, 2), raw / means)
-
-
-class LargestTensor(TorchDispatchMode):
-    """Watches how many values the largest result of any operation has."""
-
-    values = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor):
-            self.values = max(self.values, result.numel())
-        return result
 
 
 def test_memory_does_not_grow_with_the_number_of_domains() -> None:

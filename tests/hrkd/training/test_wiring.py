@@ -185,6 +185,16 @@ def test_a_term_without_weight_is_not_computed_and_the_teacher_not_asked(tiny_en
     assert set(logits_only.trainable.children()) == {logits_only.model}
 
 
+def test_equal_ratios_cost_no_prototypes(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control without a graph, which is the default, would pay for one; its ratios must stay those of K domains."""
+    objective = make_objective(tiny_encoder, graph="uniform")
+    monkeypatch.setattr("hrkd.training.objective.domain_prototypes", lambda *_: pytest.fail("were computed"))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ratios = objective(make_batch(), 0.0).domain_ratios
+    assert ratios is not None
+    assert torch.equal(ratios, torch.full((3, 3), 1 / 3))
+
+
 def test_phases_switch_terms_at_their_fractions(tiny_encoder: Path) -> None:
     """A phase that starts a step late or never is a loss of another method under the same name."""
     phases = [{"until": 0.5, "prediction_weight": 0.0, "label_weight": 0.0}, {"until": 1.0, "hidden_weight": 0.0}]
