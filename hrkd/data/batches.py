@@ -46,6 +46,7 @@ class DomainBatches:
         self._seed = seed
         self._size = len(examples)
         self._window: tuple[int, NDArray[np.int64]] | None = None
+        self._latest: dict[int, tuple[int, NDArray[np.int64]]] = {}  # pass of each domain; one serves many windows
 
     @property
     def num_domains(self) -> int:
@@ -61,7 +62,7 @@ class DomainBatches:
         """Return batches of ``factor`` times as many examples of every domain, of the same seed."""
         larger = copy.copy(self)
         larger._batch_size *= factor
-        larger._window = None
+        larger._window, larger._latest = None, {}
         return larger
 
     def indices(self, step: int) -> NDArray[np.int64]:
@@ -100,11 +101,17 @@ class DomainBatches:
 
     def _sequence(self, domain: int, start: int, size: int) -> NDArray[np.int64]:
         """Return a stretch of the domain's endless sequence, shape (size,)."""
-        members = self._members[domain]
-        first, last = start // len(members), (start + size - 1) // len(members)
-        passes = [
-            np.random.default_rng([self._seed, _PASS_STREAM, domain, number]).permutation(members)
-            for number in range(first, last + 1)
-        ]
-        offset = start - first * len(members)
-        return np.concatenate(passes)[offset : offset + size]
+        length = len(self._members[domain])
+        stretches = []
+        for number in range(start // length, (start + size - 1) // length + 1):
+            offset = start - number * length
+            stretches.append(self._pass(domain, number)[max(0, offset) : offset + size])
+        return np.concatenate(stretches)
+
+    def _pass(self, domain: int, number: int) -> NDArray[np.int64]:
+        """Return all examples of a domain in the order of one pass; callers leave it as it is."""
+        latest = self._latest.get(domain)
+        if latest is None or latest[0] != number:
+            generator = np.random.default_rng([self._seed, _PASS_STREAM, domain, number])
+            latest = self._latest[domain] = (number, generator.permutation(self._members[domain]))
+        return latest[1]

@@ -119,6 +119,28 @@ def test_passes_windows_domains_and_seeds_differ() -> None:
     assert not np.array_equal(first[0], make([128] * 2, 4, seed=1, equal_lengths=True).indices(0))
 
 
+def test_a_pass_is_shuffled_once_and_walked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silent failure: millions of rows are shuffled anew for every window; or a window takes another stretch."""
+    sizes, batch_size, windows, drawn = [900, 50], 4, 5, Counter[tuple[int, ...]]()
+    real = np.random.default_rng
+
+    def counted(key: list[int]) -> np.random.Generator:
+        drawn[tuple(key)] += 1
+        return real(key)
+
+    batches = make(sizes, batch_size, seed=7)
+    monkeypatch.setattr("hrkd.data.batches.np.random.default_rng", counted)
+    seen = np.stack([batches.indices(step) for step in range(windows * WINDOW_STEPS)])
+    assert set(drawn.values()) == {1}
+    monkeypatch.undo()
+    for domain in range(2):
+        members = np.flatnonzero(domains_of(sizes) == domain)
+        passes = [real([7, 0, domain, number]).permutation(members) for number in range(13)]
+        expected = np.concatenate(passes)[: windows * WINDOW_STEPS * batch_size].reshape(windows, -1)
+        found = seen[:, domain * batch_size : (domain + 1) * batch_size].reshape(windows, -1)
+        np.testing.assert_array_equal(np.sort(found), np.sort(expected))
+
+
 def test_steps_per_epoch_rounds_up() -> None:
     """Silent failure: the last examples of an epoch are never seen."""
     assert make([10, 11], 4).steps_per_epoch == 3
