@@ -51,7 +51,7 @@ class CompareAggregate(Hierarchy):
         aggregated, hierarchical_ratios = [prototypes[0]], []
         for level in range(1, len(prototypes)):
             reference = self._reference(prototypes, level).unsqueeze(-1)  # (K, H, 1)
-            target = (self.compare_weight[level] @ reference).squeeze(-1)  # (K, H)
+            target = (self.compare_weight[level - 1] @ reference).squeeze(-1)  # (K, H)
             history = prototypes[: level + 1]  # (l+1, K, H)
             ratios = (self.scale * torch.einsum("jkh,kh->kj", history, target)).softmax(dim=-1)  # (K, l+1)
             aggregated.append(torch.einsum("kj,jkh->kh", ratios, history))
@@ -63,7 +63,7 @@ class CompareAggregate(Hierarchy):
         current = prototypes[level]
         if self.reference_weight is None:
             return current
-        similarity = self.scale * (current @ self.reference_weight[level] @ current.T)  # (K, K)
+        similarity = self.scale * (current @ self.reference_weight[level - 1] @ current.T)  # (K, K)
         return similarity.softmax(dim=-1) @ current
 
 
@@ -87,9 +87,9 @@ class OwnLevel(Hierarchy):
         return prototypes, ()
 
 
-def _weights(*shape: int) -> nn.Parameter:
-    """Return stacked matrices, each drawn on its own: a fan counted over the stack would be wrong."""
-    stacked = torch.empty(shape)
+def _weights(levels: int, *shape: int) -> nn.Parameter:
+    """Return the stacked matrices of the levels 1..L, each drawn on its own: a fan over the stack would be wrong."""
+    stacked = torch.empty(levels, *shape)
     for matrix in stacked.view(-1, *shape[-2:]):
         nn.init.xavier_uniform_(matrix, gain=1.414)
-    return nn.Parameter(stacked)
+    return nn.Parameter(stacked[1:].clone())  # level 0 is drawn as in the released code: a seed gives the same graph

@@ -40,11 +40,11 @@ class Golden:
         return torch.tensor(self.arrays[name])
 
     def graph_state(self) -> dict[str, Tensor]:
-        """Map the released parameter names to ours; `a` stacks the source half over the neighbour half."""
+        """Map the released parameters to ours: `a` stacks source over neighbour half; level 0 is unused."""
         state = {}
         if self.with_hierarchy:
-            state["hierarchy.reference_weight"] = self.tensor("graph.w_attn_1")
-            state["hierarchy.compare_weight"] = self.tensor("graph.w_attn_2")
+            state["hierarchy.reference_weight"] = self.tensor("graph.w_attn_1")[1:]
+            state["hierarchy.compare_weight"] = self.tensor("graph.w_attn_2")[1:]
         for level in range(LEVELS):
             layers = {
                 "first": [f"graph.all_gnn.{level}.attentions.{head}" for head in range(8)],

@@ -105,6 +105,17 @@ def test_self_attention_is_what_lets_other_domains_into_the_comparison() -> None
     assert hierarchy.reference_weight is None, "an unused weight would be trained, decayed and counted"
 
 
+def test_the_lowest_level_has_no_weights_and_a_seed_gives_the_others_as_ever() -> None:
+    """Weights that nothing reads are allocated, decayed and kept in every checkpoint; other draws are another graph."""
+    torch.manual_seed(4)
+    hierarchy = CompareAggregate(LEVELS, DOMAINS, WIDTH)
+    torch.manual_seed(4)
+    drawn = [nn.init.xavier_uniform_(torch.empty(WIDTH, WIDTH), gain=1.414) for _ in range(LEVELS * (1 + DOMAINS))]
+    assert hierarchy.reference_weight is not None
+    assert torch.equal(hierarchy.reference_weight, torch.stack(drawn[1:LEVELS]))
+    assert torch.equal(hierarchy.compare_weight.flatten(0, 1), torch.stack(drawn[LEVELS + DOMAINS :]))
+
+
 def test_average_is_the_mean_of_the_levels_so_far() -> None:
     """A mean over all levels would look ahead."""
     prototypes = make_prototypes()
