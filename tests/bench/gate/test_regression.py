@@ -55,13 +55,44 @@ def test_rounds_widen_the_interval(document: dict[str, Any]) -> None:
     found = by_check(compared(slowed(document, 1.0, 1, 0.1), slowed(document, 1.06, 2, 0.1)))["p50"]
     assert found.outcome is Outcome.PASS
     assert "over rounds" in found.detail
-    old, new = slowed(document, 1.0, 1, 0.0), slowed(document, 1.06, 2, 0.0)
-    for value in (old, new):
-        for result in value["results"]:
-            result["samples"] = None
-    alone = by_check(compared(old, new))["p50"]
-    assert alone.outcome is Outcome.MISSED
-    assert "over texts alone" in alone.detail
+
+
+def test_one_round_gets_no_verdict(document: dict[str, Any]) -> None:
+    """Prevents a build that fails over how the memory of one process happened to lie."""
+    old, new = slowed(document, 1.0, 1), slowed(document, 2.0, 2)
+    for result in new["results"]:
+        result["samples"]["round"] = [0] * len(result["samples"]["round"])
+    for before, after in ((old, new), (new, old)):
+        found = by_check(compared(before, after))["p50"]
+        assert (found.outcome, found.value) == (Outcome.UNKNOWN, None)
+        assert "--rounds 2" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("parts", "which"),
+    [({"samples_ms": [], "samples": None}, "both"), ({"samples_ms": []}, "old"), ({"samples": None}, "new")],
+)
+def test_a_document_without_its_times_passes_nothing(document: dict[str, Any], parts: dict, which: str) -> None:
+    """Prevents `ratio nan, PASS` from a document that was stripped of its times to be kept in a repository."""
+    old, new = slowed(document, 1.0, 1), slowed(document, 2.0, 2)
+    for name, value in (("old", old), ("new", new)):
+        for result in value["results"] if which in (name, "both") else []:
+            result |= parts
+    found = by_check(compared(old, new))["p50"]
+    assert (found.outcome, found.value) == (Outcome.UNKNOWN, None)
+    assert f"the {'old' if which == 'both' else which} document was stored without its single times" in found.detail
+    assert "`hrkd bench --output`" in found.detail
+
+
+def test_what_is_no_finite_number_is_unknown(document: dict[str, Any]) -> None:
+    """Prevents a comparison with NaN, which is never beyond a limit, from passing."""
+    old, new = slowed(document, 1.0, 1), slowed(document, 1.0, 2)
+    samples = new["results"][1]["samples"]
+    samples["end_to_end_ms"] = [1e-300 if number % 2 else 1e300 for number in samples["round"]]
+    new["results"][1]["accuracy"]["average"] = float("nan")
+    found = by_check(compared(old, new))
+    assert found["p50"].outcome is found["accuracy"].outcome is Outcome.UNKNOWN
+    assert found["p50"].value is found["accuracy"].value is None
 
 
 def test_the_allowance_decides(document: dict[str, Any]) -> None:
@@ -88,6 +119,8 @@ def test_a_larger_or_a_less_accurate_bundle_is_a_regression(document: dict[str, 
         (lambda value: value["config"].update(seed=5), "different evaluation texts"),
         (lambda value: value["results"][1].update(threads=4), "thread"),
         (lambda value: value["results"][1].update(samples_ms=[1.0]), "1 texts"),
+        (lambda value: value["results"][1]["samples"].update(text=[9999]), "do not fit"),
+        (lambda value: value["results"][1]["samples"]["end_to_end_ms"].__setitem__(0, 0.0), "no number above 0"),
         (lambda value: value["results"][1].update(is_baseline=True), "no subject"),
     ],
 )
