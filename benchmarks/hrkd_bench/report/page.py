@@ -70,9 +70,10 @@ def _figures(parsed: BenchDocument, curve: Sequence[tuple[float, float]], mark: 
     drawn = [
         ("Time against the worst domain", trade_off_figure(parsed.results), _TRADE_OFF_CAPTION),
         ("Accuracy by domain", accuracy_figure(parsed.results, parsed.worst_first()), ""),
-        ("How long one text takes", latency_figure(parsed.results), ""),
-        ("Size on disk", size_figure(parsed.results), ""),
     ]
+    if all(result.samples_ms for result in parsed.results):  # a document may be stored without them, to be small
+        drawn.append(("How long one text takes", latency_figure(parsed.results), ""))
+    drawn.append(("Size on disk", size_figure(parsed.results), ""))
     if curve:
         drawn.append(("Training of the student", training_figure(curve), ""))
     return [{"title": title, "svg": mark(svg), "caption": caption} for title, svg, caption in drawn]

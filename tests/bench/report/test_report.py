@@ -125,6 +125,19 @@ def test_a_device_does_not_stand_under_this_machines_limits(document: dict[str, 
     assert protocol_of(read_document(merged), "shelf") == "how it measured was not kept"
 
 
+@pytest.mark.parametrize("stripped", [[0, 1], [1]])
+def test_a_document_without_its_times_has_no_figure_of_them(
+    document: dict[str, Any], tmp_path: Path, stripped: list[int]
+) -> None:
+    """Prevents a traceback for a document that is stored without its times, and a figure that lacks a model unsaid."""
+    assert "How long one text takes" in render(document, tmp_path)
+    for number in stripped:
+        document["results"][number] |= {"samples_ms": [], "samples": None}
+    page = render(document, tmp_path)
+    assert "How long one text takes" not in page
+    assert "Size on disk" in page
+
+
 def test_report_is_the_same_every_time(document: dict[str, Any], tmp_path: Path) -> None:
     """Prevents dates and random ids in the figures, which would make every report differ."""
     assert render(document, tmp_path) == render(document, tmp_path)
