@@ -151,7 +151,7 @@ def _rounds(samples: RawSamples, typical: NDArray[np.float64]) -> list[float]:
 def _logarithms(times_ms: Sequence[float]) -> NDArray[np.float64]:
     times = np.asarray(times_ms, dtype=np.float64)
     if not ((times > 0) & np.isfinite(times)).all():
-        raise BenchError("a document holds a time that is no number above 0, which cannot be compared", hint=MEASURE_AGAIN)
+        raise BenchError("a document holds a time that is no number above 0", hint=MEASURE_AGAIN)
     return np.log(times)
 
 

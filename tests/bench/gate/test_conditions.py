@@ -95,7 +95,7 @@ def test_rows_of_a_device_are_judged_by_its_own_machine(valid: dict[str, Any]) -
         compared(old, with_device(valid, "Cortex-A76"))
     assert "`small @ pi`" in caught.value.message
     assert "Cortex-A76" in caught.value.message
-    with pytest.raises(BenchError, match="quota-0.5"):
+    with pytest.raises(BenchError, match=r"quota-0\.5"):
         compared(old, with_device(valid, "Cortex-A72", profile=QUOTA))
     other = with_device(valid, "Cortex-A72", config={**valid["config"], "warmup_texts": 77})
     assert [warning for warning in compared(old, other).warnings if "warmup_texts" in warning] == [
