@@ -7,6 +7,7 @@ A stage folder carries a :class:`StageRecord`; equal ``input_hash`` means the st
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +24,9 @@ from hrkd.errors import ArtifactError
 
 STAGE_RECORD = "stage.json"
 STAGE_SCHEMA_VERSION = 1
+_REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT})
+"""What the system says about a place that cannot be written; a full disk is no matter of the place."""
+WRITE_ELSEWHERE = "write to another place, or change its permissions"
 _RETIRED = re.compile(r"\.(.+)\.[0-9a-f]{8}\.retired\.tmp")
 """Name of an old folder while the new one takes its place; unlike other temporary folders it is complete."""
 
@@ -39,22 +43,46 @@ def hash_of(value: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` so that a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_sibling(path)
+@contextmanager
+def refusals_told(target: Path) -> Iterator[None]:
+    """Let the block's refusal by the system to write ``target`` be an error that names it and says what to do.
+
+    Raises:
+        ArtifactError: The place is read-only, no folder, or not there.
+    """
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        raise ArtifactError(f"`{target}` cannot be written: {error.strerror}", hint=WRITE_ELSEWHERE) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        ArtifactError: Nothing can be written there.
+    """
+    temporary = _temporary_sibling(path)
+    with refusals_told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, atomically; NaN and infinity are refused because no reader agrees on them."""
+    """Write ``value`` as indented JSON, atomically; NaN and infinity are refused because no reader agrees on them.
+
+    Raises:
+        ArtifactError: Nothing can be written there.
+    """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -85,13 +113,14 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         replace: Whether an existing ``target`` is swapped out. Without it, an existing target is an error.
 
     Raises:
-        ArtifactError: ``target`` exists and ``replace`` is false, or is named by ``.`` or ``..``; raised before the
-            block runs, or after it when the target came into being meanwhile.
+        ArtifactError: ``target`` exists and ``replace`` is false, is named by ``.`` or ``..``, or stands where nothing
+            can be written; raised before the block runs, or after it when the target came into being meanwhile.
     """
     _check_absent(target, replace)
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_sibling(target)
-    temporary.mkdir()
+    with refusals_told(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
     try:
         yield temporary
         _sync_tree(temporary)

@@ -36,6 +36,9 @@ from hrkd_cli.output import print_error
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+_REFUSALS = (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+"""What only the user can change about a path. A file that is not there may be a bug of ours; where it is an output,
+`hrkd.artifact` says so."""
 
 app = typer.Typer(
     name="hrkd",
@@ -109,6 +112,9 @@ def _missing_module(error: ModuleNotFoundError) -> int:
 def _system_error(error: OSError) -> int:
     if error.errno == errno.ENAMETOOLONG:  # Path.exists() and is_file() raise it instead of answering no
         print_error(f"`{str(error.filename)[:40]}...` cannot be a path: the name is too long")
+        return EXIT_USER_ERROR
+    if error.errno in _REFUSALS and error.filename:
+        print_error(f"`{error.filename}` cannot be used: {error.strerror}", "check the path and its permissions")
         return EXIT_USER_ERROR
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         raise error

@@ -55,7 +55,16 @@ def test_exit_codes_are_the_documented_ones() -> None:
     assert errors.Interrupted.exit_code == 130
 
 
-@pytest.mark.parametrize("bug", [ValueError("bug"), KeyError("bug"), RuntimeError("bug"), OSError(errno.EACCES, "no")])
+@pytest.mark.parametrize(
+    "bug",
+    [
+        ValueError("bug"),
+        KeyError("bug"),
+        RuntimeError("bug"),
+        OSError(errno.EACCES, "no"),
+        OSError(errno.ENOENT, "no", "packaged.txt"),
+    ],
+)
 def test_bugs_keep_their_traceback(bug: Exception, monkeypatch, hrkd) -> None:
     """Prevents a funnel so wide that it hides defects behind a polite line."""
     fail_with(monkeypatch, bug)
@@ -71,6 +80,15 @@ def test_a_full_disk_is_said(code: int, monkeypatch, hrkd) -> None:
     assert result.code == 2
     assert "no space left on device while writing `runs/demo/model.safetensors`" in result.err
     assert "finished stages are kept" in result.err
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST])
+def test_a_path_that_the_system_refuses_is_said(code: int, monkeypatch, hrkd) -> None:
+    """Prevents a traceback for a folder without permissions, which only the user can change."""
+    fail_with(monkeypatch, OSError(code, "refused", "runs/demo"))
+    result = hrkd("recipe", "list")
+    assert result.code == 2
+    assert result.err == "error: `runs/demo` cannot be used: refused\nhint: check the path and its permissions\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from hrkd.artifact import new_folder, refusals_told, write_json
 from hrkd.errors import ArtifactError
-from hrkd.output_file import new_file
+from hrkd.output_file import check_target, new_file
 
 
 def test_a_finished_file_appears_under_its_name(tmp_path: Path) -> None:
@@ -58,6 +60,56 @@ def test_what_is_no_file_is_never_replaced(tmp_path: Path, kind: str) -> None:
     with pytest.raises(ArtifactError, match="is not a file"), new_file(target, replace=True):
         pytest.fail("the block must not run")
     assert target.is_dir() or target.is_fifo()
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_work(tmp_path: Path, monkeypatch) -> None:
+    """Prevents minutes of measuring whose result has nowhere to go."""
+    (tmp_path / "file").write_bytes(b"theirs")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    for target in (tmp_path / "file" / "x.json", tmp_path / "file" / "a" / "b.json", tmp_path / "gone" / "x.json"):
+        with pytest.raises(ArtifactError, match="is not a folder"):
+            check_target(target, replace=True)
+    new = tmp_path / "new" / "folder" / "x.json"
+    check_target(new, replace=False)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(ArtifactError, match="is read-only"):
+        check_target(new, replace=False)
+    assert not new.parent.parent.exists()
+
+
+def write_file(target: Path) -> None:
+    with new_file(target):
+        pytest.fail("the block must not run")
+
+
+def make_folder(target: Path) -> None:
+    with new_folder(target):
+        pytest.fail("the block must not run")
+
+
+@pytest.mark.parametrize("write", [write_file, make_folder, lambda target: write_json(target, {})])
+def test_what_the_system_refuses_is_told_with_the_target(tmp_path: Path, write, monkeypatch) -> None:
+    """Prevents a traceback about a temporary name, where a folder became read-only or was removed meanwhile."""
+    (tmp_path / "file").write_bytes(b"theirs")
+    monkeypatch.setattr("hrkd.output_file.check_target", lambda *_, **__: None)
+    target = tmp_path / "file" / "x.json"
+    with pytest.raises(ArtifactError) as caught:
+        write(target)
+    assert caught.value.message.startswith(f"`{target}` cannot be written: ")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT])
+def test_each_refusal_of_a_place_is_the_users(code: int) -> None:
+    """Prevents a read-only or a vanished folder from looking like a bug of ours."""
+    with pytest.raises(ArtifactError, match="`x` cannot be written"), refusals_told(Path("x")):
+        raise OSError(code, "refused", "x")
+
+
+def test_a_full_disk_is_no_matter_of_the_place() -> None:
+    """Prevents advice to write elsewhere from hiding that the disk is full."""
+    with pytest.raises(OSError, match="full"), refusals_told(Path("x")):
+        raise OSError(errno.ENOSPC, "full", "x")
 
 
 def interrupted(target: Path, replace: bool) -> None:
