@@ -48,6 +48,7 @@ from hrkd_bench.web.site import FACTS, Site, write_site
 ENGINE = "onnxruntime-web"
 LOAD_TIMEOUT_SECONDS = 180.0
 ROUND_TIMEOUT_SECONDS = 3600.0
+_LOADED = "hrkd.loading().then(({ threads }) => ({ threads, isolated: globalThis.crossOriginIsolated }))"
 _NANOSECONDS = 1e6  # in a millisecond
 _TIMES = ("tokenize", "run", "post", "end_to_end")
 
@@ -117,7 +118,7 @@ def measure_page(
     with serve(site.folder) as server, open_browser(program) as browser:
         for number, chunk in enumerate(chunks):
             progress("starting", number, len(chunks))
-            with _fresh_page(browser.tools, f"{server.origin}/?threads={config.threads}") as page:
+            with _fresh_page(browser.tools, server.origin, config.threads) as page:
                 report = _reporter(progress, done, len(entries))
                 result = _measure(page, chunk, config.warmup_texts, number == len(chunks) - 1, report)
             recorder.add(number, chunk, _columns(result["rows"]))
@@ -127,7 +128,6 @@ def measure_page(
         after = take_snapshot()
     # The browser's processes have not ended yet, so the snapshot does not count them as ours.
     after = replace(after, own_seconds=None if after.own_seconds is None else after.own_seconds + own)
-    _check(found, config.threads)
     measurement = Measurement(
         subject=subject,
         size_bytes=site.manifest.size_bytes,
@@ -141,12 +141,12 @@ def measure_page(
 
 
 @contextmanager
-def _fresh_page(tools: DevTools, address: str) -> Any:
-    """Open the page in a process of its own, and wait until it is ready."""
+def _fresh_page(tools: DevTools, origin: str, threads: int) -> Any:
+    """Open the page in a process of its own, and wait until it is ready with as many threads as asked for."""
     page = tools.open_page()
     try:
-        page.open(address)
-        page.evaluate("hrkd.loading()", timeout=LOAD_TIMEOUT_SECONDS)
+        page.open(f"{origin}/?threads={threads}")
+        _check(page.evaluate(_LOADED, timeout=LOAD_TIMEOUT_SECONDS), threads)
         yield page
     finally:
         page.close()
@@ -180,14 +180,13 @@ def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {**times, "tokens": [row["tokens"] for row in rows], "logits": [row["logits"] for row in rows]}
 
 
-def _check(found: Sequence[dict[str, Any]], threads: int) -> None:
-    """Refuse numbers of another number of threads than asked for: a browser falls back to one in silence."""
-    for result in found:
-        if result["threads"] != threads or not result["cross_origin_isolated"]:
-            raise BenchError(
-                f"the browser ran {result['threads']} thread(s), {threads} were asked for",
-                hint="this browser does not isolate pages; use a recent Chromium",
-            )
+def _check(found: dict[str, Any], threads: int) -> None:
+    """Refuse another number of threads than asked for: a browser falls back to one in silence."""
+    if found["threads"] != threads or not found["isolated"]:
+        raise BenchError(
+            f"the browser ran {found['threads']} thread(s), {threads} were asked for",
+            hint="this browser does not isolate pages; use a recent Chromium",
+        )
 
 
 def _cold_start(loading: dict[str, Any]) -> ColdStart:

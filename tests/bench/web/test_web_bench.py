@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from hrkd_bench.document.schema import read_document
 from hrkd_bench.web import bench as web_bench
 from hrkd_bench.web.bench import BrowserFacts, bench_in_browser
 from hrkd_bench.web.chromium import find_browser, open_browser
+from hrkd_bench.web.server import serve
 
 
 class TestBench:
@@ -61,6 +63,17 @@ class TestBench:
         with pytest.raises(BenchError, match=r"gave no answer to `Runtime\.evaluate`"):
             bench_in_browser(folders["bundle"], config=self.CONFIG)
         assert living() == []
+
+    def test_a_browser_without_threads_is_refused_before_it_measures(
+        self, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Prevents minutes of rounds that are thrown away, because the page had one thread from the start."""
+        phases: list[str] = []
+        monkeypatch.setattr(web_bench, "serve", partial(serve, isolated=False))
+        config = self.CONFIG.model_copy(update={"threads": 2})
+        with pytest.raises(BenchError, match=r"ran 1 thread\(s\), 2 were asked for"):
+            bench_in_browser(folders["bundle"], config=config, progress=lambda phase, *_: phases.append(phase))
+        assert not {"warming up", "measuring"} & set(phases)
 
     def test_a_browser_that_does_not_start_says_why(self, folders: dict[str, Path], tmp_path: Path) -> None:
         """Prevents a timeout in place of the reason."""
