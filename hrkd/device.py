@@ -28,6 +28,12 @@ class Device:
         return f"{name}, {str(self.dtype).removeprefix('torch.')}"
 
 
+def present_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context of the number format that holds now, to come back to it from inside of another one."""
+    kind = device.type
+    return torch.autocast(kind, dtype=torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind))
+
+
 def trained_attention(device: torch.device) -> AbstractContextManager[object]:
     """Return the context for forward passes whose backward follows.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from hrkd.data.collate import Batch
 from hrkd.device import Device
@@ -16,6 +17,7 @@ from hrkd.training.step import Objective, StepResult
 
 Check = Callable[[StepResult], None]
 """Raises where a loss must not be learned from."""
+Result = TypeVar("Result")
 
 
 def leave_gradients(
@@ -38,41 +40,67 @@ def leave_gradients(
     Returns:
         What the objective says about the whole batch.
     """
-    parts = Parts(number) if number > 1 else None
-    pieces = in_parts(batch, num_domains, number) if parts else [batch]
-    states = [_look_at(objective, piece, progress, device, parts, part) for part, piece in enumerate(pieces)]
-    for part, (piece, state) in enumerate(zip(pieces, states, strict=True)):
-        if parts is not None:
-            if part == 0:
-                parts.add_up()
-            state.restore()
-        with parts.of(part) if parts else nullcontext(), device.autocast():
-            result = objective(piece, progress)
+
+    def compute(piece: Batch) -> StepResult:
+        with device.autocast():
+            return objective(piece, progress)
+
+    for part, result in enumerate(of_the_whole(compute, in_parts(batch, num_domains, number))):
         if part == 0:
             check(result)
         (result.loss / number).backward()
     return result
 
 
-def with_fewer_at_once(
-    objective: Objective,
-    batch: Batch,
-    progress: float,
-    device: Device,
-    num_domains: int,
-    number: int,
-    check: Check,
-    message: Callable[[str], None],
-) -> tuple[StepResult, int]:
-    """Call :func:`leave_gradients`, and again with twice as many parts whenever memory runs out.
+def of_the_whole(compute: Callable[[Batch], Result], pieces: Sequence[Batch]) -> Iterator[Result]:
+    """Yield for each part of a batch what ``compute`` makes of the whole one.
+
+    All parts first hand in their sums, without gradients; then each is computed again with the sums of all, drawing the
+    same random numbers. So all results are equal but for rounding, and a scalar's gradient is the number of parts times
+    this part's share. A batch that is not divided is computed once.
 
     Args:
-        objective, batch, progress, device, num_domains, check: See there.
+        compute: Takes its means over texts by :func:`hrkd.losses.mean_over_ranks`.
+        pieces: From :func:`in_parts`.
+    """
+    if len(pieces) == 1:
+        yield compute(pieces[0])
+        return
+    parts, states = Parts(len(pieces)), []
+    for part, piece in enumerate(pieces):
+        states.append(RandomState(piece.labels.device))
+        with torch.no_grad(), parts.of(part):
+            compute(piece)
+    parts.add_up()
+    for part, (piece, state) in enumerate(zip(pieces, states, strict=True)):
+        state.restore()
+        with parts.of(part):
+            result = compute(piece)
+        yield result
+
+
+def with_fewer_at_once(
+    work: Callable[[int], Result],
+    batch: Batch,
+    num_domains: int,
+    number: int,
+    device: Device,
+    trainable: nn.Module,
+    message: Callable[[str], None],
+) -> tuple[Result, int]:
+    """Do something with a batch in ``number`` parts, and again in twice as many whenever memory runs out.
+
+    Args:
+        work: Takes the number of parts; a try that fails leaves nothing but gradients.
+        batch: B examples of each of K domains.
+        num_domains: K.
         number: Parts to begin with, the same in all processes; the smallest share of a batch limits it.
+        device: Where it runs.
+        trainable: Of a failed try, the gradients that it has left here are dropped; there were none before.
         message: Told about every try that failed.
 
     Returns:
-        What the objective says, and the number of parts that fit.
+        What ``work`` returns, and the number of parts that fit.
 
     Raises:
         HrkdError: One text of each domain does not fit either, or several processes train, which would have to agree.
@@ -81,9 +109,9 @@ def with_fewer_at_once(
     if number > 1:
         largest = smallest_over_ranks(largest)  # all divide alike: parts and a shared teacher are messages to all
     while True:
-        state, number = RandomState(device), min(number, largest)
+        state, number = RandomState(device.device), min(number, largest)
         try:
-            return leave_gradients(objective, batch, progress, device, num_domains, number, check), number
+            return work(number), number
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -93,23 +121,12 @@ def with_fewer_at_once(
                     hint="raise `micro_batches`, which changes no result, or lower `batch_size` or `data.max_length`",
                 ) from error
         # Outside of the handler, whose error holds what the failed try had in memory.
-        objective.trainable.zero_grad(set_to_none=True)
+        trainable.zero_grad(set_to_none=True)
         state.restore()
         if device.device.type == "cuda":
             torch.cuda.empty_cache()
         number *= 2
         message(f"out of memory: a step is done in {min(number, largest)} parts from here on, with the same result")
-
-
-def _look_at(
-    objective: Objective, piece: Batch, progress: float, device: Device, parts: Parts | None, part: int
-) -> RandomState:
-    """Let a part hand in its sums; return the random state before it."""
-    state = RandomState(device)
-    if parts is not None:
-        with torch.no_grad(), parts.of(part), device.autocast():
-            objective(piece, progress)
-    return state
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -125,8 +142,10 @@ def in_parts(batch: Batch, num_domains: int, number: int) -> list[Batch]:
     Args:
         batch: B examples of each of K domains, in domain order.
         num_domains: K.
-        number: At most B.
+        number: At most B; 1 gives the batch itself.
     """
+    if number == 1:
+        return [batch]
     rows = torch.arange(len(batch), device=batch.labels.device).unflatten(0, (num_domains, -1))
     return [batch.select(rows[:, part::number].flatten()) for part in range(number)]
 
@@ -134,11 +153,10 @@ def in_parts(batch: Batch, num_domains: int, number: int) -> list[Batch]:
 class RandomState:
     """The random numbers that dropout would draw next, so that they can be drawn again."""
 
-    def __init__(self, device: Device) -> None:
-        self._on_gpu = device.device.type == "cuda"
+    def __init__(self, device: torch.device) -> None:
         self._cpu = torch.get_rng_state()
-        self._gpu = torch.cuda.get_rng_state(device.device) if self._on_gpu else None
-        self._device = device.device
+        self._gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        self._device = device
 
     def restore(self) -> None:
         """Go back to it."""

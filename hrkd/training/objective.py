@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from hrkd.data.collate import Batch
-from hrkd.device import trained_attention
+from hrkd.device import present_autocast, trained_attention
 from hrkd.distributed import average_over_ranks
 from hrkd.losses import (
     LossTerms,
@@ -19,6 +21,7 @@ from hrkd.losses import (
 from hrkd.models import ClassifierOutput, Teacher
 from hrkd.recipe import GraphVariant, MethodConfig, TermWeights
 from hrkd.relation import GraphOutput, build_graph, domain_prototypes
+from hrkd.training.gradients import in_parts, of_the_whole
 from hrkd.training.imitation import Imitation
 from hrkd.training.outer import outer_direction, outer_loss, ratio_gradient, ratio_surrogate, without_noise
 from hrkd.training.shares import Comparison, common_noise, row_counts, whole_comparison
@@ -90,7 +93,9 @@ class DistillationObjective:
             combine_terms(terms, ratios, weights), terms.means(weights), ratios.detach(), output.hierarchical_ratios
         )
 
-    def outer(self, batch: Batch, held_out: Batch, progress: float, learning_rate: float) -> dict[str, Tensor]:
+    def outer(
+        self, batch: Batch, held_out: Batch, progress: float, learning_rate: float, number: int = 1
+    ) -> dict[str, Tensor]:
         """Leave gradients of the outer objective on the graph's parameters, and on nothing else.
 
         Args:
@@ -98,6 +103,7 @@ class DistillationObjective:
             held_out: Another batch of all domains.
             progress: As in :meth:`__call__`.
             learning_rate: Of the step just done.
+            number: Parts in which each batch is computed, one after the other; at most B.
 
         Returns:
             Detached scalars for the log.
@@ -105,20 +111,37 @@ class DistillationObjective:
         weights = self.config.weights_at(progress)
         if not (weights.hidden or weights.attention):
             return {}
-        answer = self._ask(batch)
+        num_domains, as_now = self.model.num_domains, present_autocast(batch.input_ids.device)
+        pieces = in_parts(batch, num_domains, number)
+        answer = self._ask(batch) if number == 1 else None  # that of a whole batch may not fit
         with without_noise(self.model):
-            loss = outer_loss(self._prediction(held_out), self.config.graph.outer)
-            direction = average_over_ranks(outer_direction(loss, self.model))
+            loss, direction = self._outer_direction(in_parts(held_out, num_domains, number))
         seen: list[Tensor] = []
 
+        def compare(piece: Batch) -> Comparison:
+            if answer is not None:
+                return self._compare(piece, answer, weights)
+            with as_now:  # which the difference is taken without
+                own = self._ask(piece)
+            return self._compare(piece, own, weights)
+
         def imitation() -> Tensor:
-            terms, prototypes = self._compare(batch, answer, weights)
+            terms, prototypes = next(of_the_whole(compare, pieces))
             seen.extend([] if prototypes is None else [prototypes])
             return terms.imitation(weights)
 
         gradient = ratio_gradient(self.model, direction, imitation, learning_rate)
         ratio_surrogate(gradient, self._graph(seen[-1]).domain_ratios).backward()
-        return {"outer": loss.detach()}
+        return {"outer": loss}
+
+    def _outer_direction(self, pieces: Sequence[Batch]) -> tuple[Tensor, list[Tensor]]:
+        """Return the outer loss of the parts of a batch, detached, and its gradient."""
+        direction: list[Tensor] = []
+        for prediction in of_the_whole(self._prediction, pieces):
+            loss = outer_loss(prediction, self.config.graph.outer)
+            own = outer_direction(loss / len(pieces), self.model)
+            direction = [total + part for total, part in zip(direction, own, strict=True)] if direction else own
+        return loss.detach(), average_over_ranks(direction)
 
     def _graph(self, prototypes: Tensor) -> GraphOutput:
         with common_noise(prototypes.device):

@@ -13,7 +13,7 @@ from hrkd.data.batches import DomainBatches
 from hrkd.data.collate import Batch
 from hrkd.recipe import TrainingConfig
 
-OuterUpdate = Callable[[Batch, Batch, float, float], dict[str, Tensor]]
+OuterUpdate = Callable[[Batch, Batch, float, float, int], dict[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,9 @@ class OuterSchedule:
         learning_rate: Constant.
         every: Steps between two updates.
         batches: Held-out batches, one for each step that updates.
-        update: Takes the step's batch, a held-out one, the fraction of all steps done and the step's learning rate;
-            leaves gradients on ``parameters`` and nothing else, and returns detached scalars for the log.
+        update: Takes the step's batch, a held-out one, the fraction of all steps done, the step's learning rate and
+            into how many parts to divide the batches; leaves gradients on ``parameters`` and nothing else, and returns
+            detached scalars for the log.
     """
 
     parameters: tuple[nn.Parameter, ...]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hrkd.data.collate import Batch
 from hrkd.distributed import average_gradients, world_size
 from hrkd.errors import HrkdError
-from hrkd.training.gradients import with_fewer_at_once
+from hrkd.training.gradients import Result, leave_gradients, with_fewer_at_once
 from hrkd.training.observer import StepReport
 from hrkd.training.optimization import learning_rate_factor, set_learning_rate
 from hrkd.training.stage_plan import Stage
@@ -43,26 +43,14 @@ class Updates:
         """Do the step that ``progress`` has come to, and describe it; counting it is left to the caller.
 
         Raises:
-            HrkdError: The loss became NaN or infinite, or one text of each domain does not fit into memory.
+            HrkdError: The loss or its gradient became NaN or infinite, or one text of each domain does not fit into
+                memory.
         """
         stage, step = self.stage, progress.step
         learning_rate = self._set_learning_rate(step)
         self.objective.trainable.train()
-        result, progress.micro_batches = with_fewer_at_once(
-            self.objective,
-            batch,
-            step / stage.total_steps,
-            stage.device,
-            stage.batches.num_domains,
-            progress.micro_batches,
-            lambda result: _check_finite(result, stage.name, step),
-            self.message,
-        )
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        average_gradients(parameters)
-        nn.utils.clip_grad_norm_(parameters, stage.config.max_grad_norm)
-        self._apply()
-        terms = {"loss": result.loss, **result.terms, **self._outer_step(batch, step, learning_rate)}
+        result = self._inner_step(batch, progress)
+        terms = {"loss": result.loss, **result.terms, **self._outer_step(batch, progress, learning_rate)}
         return StepReport(
             step=step + 1,
             total_steps=stage.total_steps,
@@ -80,28 +68,64 @@ class Updates:
         set_learning_rate(self.optimizer, config.learning_rate * factor)
         return config.learning_rate * factor
 
-    def _apply(self) -> None:
+    def _inner_step(self, batch: Batch, progress: Progress) -> StepResult:
+        """Update everything that the loss trains."""
+        stage, step = self.stage, progress.step
+
+        def work(number: int) -> StepResult:
+            return leave_gradients(
+                self.objective,
+                batch,
+                step / stage.total_steps,
+                stage.device,
+                stage.batches.num_domains,
+                number,
+                lambda result: self._check_finite(result.loss, "loss", step),
+            )
+
+        result = self._in_parts(work, batch, progress)
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        average_gradients(parameters)
+        norm = nn.utils.clip_grad_norm_(parameters, stage.config.max_grad_norm)
+        self._apply(norm, "gradient", step)
+        return result
+
+    def _outer_step(self, batch: Batch, progress: Progress, learning_rate: float) -> dict[str, Tensor]:
+        """Update the parameters of the outer schedule when it is their turn; AdamW passes over the others."""
+        stage, step, outer = self.stage, progress.step, self.stage.outer
+        if outer is None or (step + 1) % outer.every:
+            return {}
+        held_out = stage.batch(outer.batches, step).to(stage.device.device)
+
+        def work(number: int) -> dict[str, Tensor]:
+            with stage.device.autocast():
+                return outer.update(batch, held_out, step / stage.total_steps, learning_rate, number)
+
+        terms = self._in_parts(work, batch, progress)
+        gradients = [parameter.grad for parameter in outer.parameters if parameter.grad is not None]
+        self._apply(nn.utils.get_total_norm(gradients), "graph's gradient", step)
+        return terms
+
+    def _in_parts(self, work: Callable[[int], Result], batch: Batch, progress: Progress) -> Result:
+        """Do something in as many parts as fitted so far, and remember it when it takes more."""
+        stage, trainable = self.stage, self.objective.trainable
+        result, progress.micro_batches = with_fewer_at_once(
+            work, batch, stage.batches.num_domains, progress.micro_batches, stage.device, trainable, self.message
+        )
+        return result
+
+    def _apply(self, norm: Tensor, what: str, step: int) -> None:
+        """Let the optimizer follow gradients of this norm; one that is no number would be in all weights at once."""
+        self._check_finite(norm, what, step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _outer_step(self, batch: Batch, step: int, learning_rate: float) -> dict[str, Tensor]:
-        """Update the parameters of the outer schedule when it is their turn; AdamW passes over the others."""
-        stage = self.stage
-        if stage.outer is None or (step + 1) % stage.outer.every:
-            return {}
-        held_out = stage.batch(stage.outer.batches, step).to(stage.device.device)
-        with stage.device.autocast():
-            terms = stage.outer.update(batch, held_out, step / stage.total_steps, learning_rate)
-        self._apply()
-        return terms
-
-
-def _check_finite(result: StepResult, stage: str, step: int) -> None:
-    if not math.isfinite(loss := result.loss.item()):
-        raise HrkdError(
-            f"the loss became {loss} in step {step + 1} of the {stage}",
-            hint="lower `learning_rate`, or use `precision: fp32`; the last checkpoint is kept",
-        )
+    def _check_finite(self, scalar: Tensor, what: str, step: int) -> None:
+        if not math.isfinite(value := scalar.item()):
+            raise HrkdError(
+                f"the {what} became {value} in step {step + 1} of the {self.stage.name}",
+                hint="lower `learning_rate`, or use `precision: fp32`; the last checkpoint is kept",
+            )
 
 
 def _by_level(domain_ratios: Tensor) -> dict[str, list[float]]:

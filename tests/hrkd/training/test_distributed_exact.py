@@ -28,7 +28,7 @@ from hrkd.models.encoder import load_encoder
 from hrkd.models.student import build_student
 from hrkd.recipe import GraphVariant, MethodConfig, StudentConfig, TrainingConfig
 from hrkd.relation.graph_attention import GraphAttention
-from hrkd.training.gradients import with_fewer_at_once
+from hrkd.training.gradients import leave_gradients, with_fewer_at_once
 from hrkd.training.loop import run_training
 from hrkd.training.objective import DistillationObjective
 from hrkd.training.observer import Observer
@@ -36,7 +36,7 @@ from hrkd.training.optimization import OuterSchedule
 from hrkd.training.shared_teacher import place_teacher
 from hrkd.training.shares import own_rows
 from hrkd.training.stage_plan import Stage
-from hrkd.training.step import Objective
+from hrkd.training.step import Objective, StepResult
 from hrkd.training.teacher import TeacherObjective
 from hrkd.training.teacher_outputs import LiveTeacher
 from several_processes import results_of
@@ -231,9 +231,11 @@ def test_processes_with_unequal_shares_divide_them_alike(
     def gradients(number: int) -> tuple[int, dict[str, tuple[bytes, tuple[int, ...]]]]:
         objective = make_distillation(tiny_encoder, METHODS["scores, reference"], weighted=False)
         batch = examples.batch(own_rows(batches.indices(0), batches.num_domains))
-        _, used = with_fewer_at_once(
-            objective, batch, 0.0, CPU, batches.num_domains, number, lambda _: None, lambda _: None
-        )
+
+        def work(parts: int) -> StepResult:
+            return leave_gradients(objective, batch, 0.0, CPU, batches.num_domains, parts, lambda _: None)
+
+        _, used = with_fewer_at_once(work, batch, batches.num_domains, number, CPU, objective.trainable, print)
         average_gradients(objective.trainable.parameters())
         named = objective.trainable.named_parameters()
         return used, to_bytes({name: value.grad for name, value in named if value.grad is not None})

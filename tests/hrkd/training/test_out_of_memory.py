@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hrkd.data.collate import Batch
 from hrkd.errors import HrkdError
 from hrkd.losses import Parts
 from hrkd.models import load_classifier
@@ -122,6 +123,36 @@ def test_the_found_number_is_kept_in_the_checkpoint(
     [state] = sorted(folder.training_state("student").glob("step-*"))[-1:]
     assert find_state(state.parent, read_progress(state).input_hash, print) == state
     assert read_progress(state).micro_batches == 2
+
+
+def test_the_outer_step_is_repeated_in_parts_too(
+    tmp_path: Path, teacher: Path, make_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a training that runs for nine steps and ends with a traceback in the tenth."""
+    real, rows = DistillationObjective._prediction, list[int]()
+
+    def limited(self: DistillationObjective, batch: Batch) -> torch.Tensor:
+        rows.append(len(batch))
+        if len(batch) > 6:
+            raise FULL["cpu"]()
+        return real(self, batch)
+
+    recipe = make_recipe(
+        student={"layers": 2, "dropout": 0.0},
+        method={"graph": {"variant": "meta", "update_every": 2}},
+        training={"epochs": 0.4, "batch_size": 4},
+    )
+    expected = student_of(recipe, teacher, tmp_path / "whole")
+    monkeypatch.setattr(DistillationObjective, "_prediction", limited)
+    messages = Messages()
+    found = student_of(recipe, teacher, tmp_path / "fell back", messages)
+    assert rows[0] == 12
+    assert set(rows[1:]) == {6}, "the number is kept for later steps"
+    assert [text for text in messages.said if "out of memory" in text] == [
+        "out of memory: a step is done in 2 parts from here on, with the same result"
+    ]
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_what_never_fits_is_said(
