@@ -63,6 +63,7 @@ def distill(
 
     Raises:
         CheckpointError: The teacher is missing, damaged, or of other domains or labels than the data.
+            Or the student answers with NaN or infinity.
         RecipeError: The student's shape does not fit the teacher, or this teacher cannot be shared.
         ArtifactError: ``run.student`` holds something else and ``overwrite`` is false.
         Interrupted: Stopped by a signal; a checkpoint was written.
@@ -169,8 +170,18 @@ def _evaluation_texts(inputs: DistillationInputs) -> list[EvalExample]:
 
 
 def _test_scores(student: Teacher, data: PreparedData) -> dict[str, float]:
+    """Score the student in float32; an answer without a number would count as the first label, right or wrong."""
     device = Device(next(student.parameters()).device, torch.float32)
-    return score(shared_logits(student, data.test, device), data.test, data.dataset.domain_names).domains
+    logits = shared_logits(student, data.test, device)
+    unanswered = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(unanswered):
+        first = data.dataset.domain_names[data.test.domains[unanswered[0]]]
+        raise CheckpointError(
+            f"the student answers {len(unanswered)} of {len(logits)} test texts with NaN or infinity, "
+            f"the first in `{first}`",
+            hint="lower `learning_rate`, or use `precision: fp32`; no student was written",
+        )
+    return score(logits, data.test, data.dataset.domain_names).domains
 
 
 def verified_teacher(folder: Path) -> Teacher:
