@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -128,28 +129,16 @@ def estimate(
     """
     stage = stage.of_processes(world_size())
     longest, mean_tokens = _lengths(stage)
-    places = _places(stage)
-    observer.message(f"{stage.name}: trying {1 + len(places)} of {stage.total_steps} steps")
-    optimizer = build_optimizer(objective.trainable, stage.config, stage.outer)
-    progress = Progress(stage.input_hash, micro_batches=stage.config.micro_batches, processes=world_size())
-    update = Updates(objective, stage, optimizer, observer.message)
-    # Held while the steps run, as in the training: the best weights so far are part of its peak.
-    best = {name: tensor.detach().clone() for name, tensor in objective.model.state_dict().items()}
-    _try(update, stage, progress, [longest])  # the first one of all is slow; it only shows whether it fits
-    if teacher is not None:
-        teacher.seconds, teacher.tokens = 0.0, 0
-    seconds, tokens = _try(update, stage, progress, places)
-    evaluation = _timed(stage.device, lambda: _evaluate(objective, stage))
-    size, checkpoint = _checkpoint(lambda folder: save_state(folder, progress, objective.trainable, optimizer, best))
+    trial = _try(objective, stage, observer, teacher, longest)
     done = _done(stage) if resume else 0
     left = stage.total_steps - done
     evaluations = sum(
         stage.config.is_evaluation(step + 1, stage.total_steps) for step in range(done, stage.total_steps)
     )
     checkpoints = math.ceil(left / stage.config.checkpoint_steps)
-    waiting, passes = _of_teacher(teacher, float(seconds.sum()), mean_tokens * stage.batches.steps_per_epoch)
-    around = passes + (evaluations + scored_after) * evaluation + checkpoints * checkpoint
-    step_seconds = [(1.0 - waiting) * mean_tokens * rate for rate in _seconds_per_token(seconds, tokens)]
+    waiting, passes = _of_teacher(teacher, float(trial.seconds.sum()), mean_tokens * stage.batches.steps_per_epoch)
+    around = passes + (evaluations + scored_after) * trial.evaluation + checkpoints * trial.checkpoint
+    step_seconds = [(1.0 - waiting) * mean_tokens * rate for rate in _seconds_per_token(trial.seconds, trial.tokens)]
     low, middle, high = (left * each + around for each in step_seconds)
     return Estimate(
         stage=stage.name,
@@ -157,16 +146,56 @@ def estimate(
         steps=stage.total_steps,
         done_steps=done,
         texts_per_step=len(stage.batches.indices(0)),
-        tried_steps=len(places),
+        tried_steps=len(trial.seconds),
         step_seconds=step_seconds[1],
         seconds=(low, middle, high),
         evaluations=evaluations,
-        evaluation_seconds=evaluation,
-        checkpoint_bytes=size * (KEPT + 1),  # a new one is whole before the oldest goes
-        model_bytes=sum(tensor.nbytes for tensor in best.values()),
+        evaluation_seconds=trial.evaluation,
+        checkpoint_bytes=trial.checkpoint_bytes * (KEPT + 1),  # a new one is whole before the oldest goes
+        model_bytes=trial.model_bytes,
         cache_bytes=teacher.cache_bytes if teacher else 0,
-        micro_batches=progress.micro_batches,
+        micro_batches=trial.micro_batches,
     )
+
+
+class _Trial(NamedTuple):
+    """What was tried of a training, and what it took.
+
+    Attributes:
+        seconds: Of each step.
+        tokens: Padded ones of each step.
+        evaluation: Seconds of one.
+        checkpoint: Seconds of one.
+        checkpoint_bytes: Of one.
+        model_bytes: Of the weights.
+        micro_batches: Parts into which a step had to be divided.
+    """
+
+    seconds: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+    evaluation: float
+    checkpoint: float
+    checkpoint_bytes: int
+    model_bytes: int
+    micro_batches: int
+
+
+def _try(objective: Objective, stage: Stage, observer: Observer, teacher: TimedTeacher | None, longest: int) -> _Trial:
+    places = _places(stage)
+    observer.message(f"{stage.name}: trying {1 + len(places)} of {stage.total_steps} steps")
+    optimizer = build_optimizer(objective.trainable, stage.config, stage.outer)
+    progress = Progress(stage.input_hash, micro_batches=stage.config.micro_batches, processes=world_size())
+    update = Updates(objective, stage, optimizer, observer.message)
+    # Held while the steps run, as in the training: the best weights so far are part of its peak.
+    best = {name: tensor.detach().clone() for name, tensor in objective.model.state_dict().items()}
+    _try_steps(update, stage, progress, [longest])  # the first one of all is slow; it only shows whether it fits
+    if teacher is not None:
+        teacher.seconds, teacher.tokens = 0.0, 0
+    seconds, tokens = _try_steps(update, stage, progress, places)
+    evaluation = _timed(stage.device, lambda: _evaluate(objective, stage))
+    size, checkpoint = _checkpoint(lambda folder: save_state(folder, progress, objective.trainable, optimizer, best))
+    model_bytes = sum(tensor.nbytes for tensor in best.values())
+    return _Trial(seconds, tokens, evaluation, checkpoint, size, model_bytes, progress.micro_batches)
 
 
 def _done(stage: Stage) -> int:
@@ -208,7 +237,7 @@ def _places(stage: Stage) -> list[int]:
     return [int(start) + offset for start in starts for offset in range(run)]
 
 
-def _try(
+def _try_steps(
     update: Updates, stage: Stage, progress: Progress, steps: list[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Do these steps and return the seconds and the padded tokens of each."""
