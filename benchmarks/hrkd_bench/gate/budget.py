@@ -76,6 +76,7 @@ METRICS = {
 }
 """All metrics by name."""
 LATENCIES = ("p50", "p90", "p95", "p99")
+DROPS = ("drop", "worst-domain-drop")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from hrkd.errors import BudgetError
 from hrkd_bench.claims.latency import FEWEST_SAMPLES
 from hrkd_bench.claims.words import NOT_AVAILABLE
 from hrkd_bench.document.schema import BenchDocument, Result
-from hrkd_bench.gate.budget import LATENCIES, Budget, Kind, Limit, show
+from hrkd_bench.gate.budget import DROPS, LATENCIES, Budget, Kind, Limit, show
 from hrkd_bench.gate.findings import Finding, Outcome
 
 _NEEDS_A_QUIET_MACHINE = frozenset({*LATENCIES, "cold", "throughput"})
@@ -23,7 +24,21 @@ _DIRECT: dict[str, Callable[[Result], float | None]] = {
 }
 
 
-def check_budget(budget: Budget, document: BenchDocument, baseline: str | None = None) -> list[Finding]:
+class _Model(Protocol):
+    """What a reference is chosen by; a result has it, and so has a subject before it is measured."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+
+
+_AnyModel = TypeVar("_AnyModel", bound=_Model)
+
+
+def check_budget(
+    budget: Budget, document: BenchDocument, baseline: str | None = None, *, device: str | None = None
+) -> list[Finding]:
     """Check every limit of a budget on every subject of a measurement that is no baseline.
 
     Args:
@@ -31,6 +46,8 @@ def check_budget(budget: Budget, document: BenchDocument, baseline: str | None =
         document: A checked bench document.
         baseline: Name of the result that drops are counted from; the first teacher when left out, or else the first
             baseline.
+        device: Checks the rows of this device alone, and takes their reference from them where they hold one; all rows
+            when left out.
 
     Returns:
         One finding per subject and limit, subjects in the document's order.
@@ -38,22 +55,53 @@ def check_budget(budget: Budget, document: BenchDocument, baseline: str | None =
     Raises:
         BudgetError: There is no result called ``baseline``, or every result is a baseline.
     """
-    reference = _reference(document, baseline)
-    subjects = [result for result in document.results if not result.is_baseline]
+    rows = [result for result in document.results if device is None or result.device == device]
+    subjects = [result for result in rows if not result.is_baseline]
     if not subjects:
         raise BudgetError("the document holds only baselines, so there is nothing to check")
+    reference = _reference_among(document.results, baseline)
+    if device is not None and baseline is None:
+        reference = _reference_among(rows, None) or reference
     return [_check(limit, result, reference) for result in subjects for limit in budget.limits]
 
 
-def _reference(document: BenchDocument, name: str | None) -> Result | None:
+def refuse_uncountable_drops(
+    budget: Budget, subjects: Sequence[_Model], baselines: Sequence[_Model], baseline: str | None = None
+) -> None:
+    """Refuse, before anything is measured, a budget of drops that nothing could be counted from.
+
+    Args:
+        budget: The limits.
+        subjects: What will be measured.
+        baselines: What it will be compared with.
+        baseline: See :func:`check_budget`.
+
+    Raises:
+        BudgetError: Nothing is called ``baseline``, or drops are limited and nothing is measured beside what they
+            count from.
+    """
+    reference = _reference([*baselines, *subjects], baselines, baseline)
+    drops = budget.only(DROPS)
+    if not drops or (reference is not None and any(subject is not reference for subject in subjects)):
+        return
+    what = "no baseline is measured" if reference is None else f"`{reference.name}` is what they would count from"
+    names = " and ".join(f"`{limit.metric.name}`" for limit in drops)
+    raise BudgetError(f"{names} cannot be checked: {what}", hint="name the teacher with --baseline")
+
+
+def _reference_among(results: Sequence[Result], name: str | None) -> Result | None:
+    return _reference(results, [result for result in results if result.is_baseline], name)
+
+
+def _reference(models: Sequence[_AnyModel], baselines: Sequence[_AnyModel], name: str | None) -> _AnyModel | None:
     if name is not None:
-        found = next((result for result in document.results if result.name == name), None)
+        found = next((model for model in models if model.name == name), None)
         if found is None:
-            names = ", ".join(result.name for result in document.results)
+            names = ", ".join(model.name for model in models)
             raise BudgetError(f"no result is called `{name}`", hint=f"there are: {names}")
         return found
-    teachers = [result for result in document.results if result.role == "teacher"]
-    return next(iter([*teachers, *(result for result in document.results if result.is_baseline)]), None)
+    teachers = [model for model in models if model.role == "teacher"]
+    return next(iter([*teachers, *baselines]), None)
 
 
 def _check(limit: Limit, result: Result, reference: Result | None) -> Finding:

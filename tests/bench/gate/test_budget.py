@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 from xml.etree import ElementTree
 
@@ -128,6 +129,25 @@ def test_an_invalid_measurement_proves_no_latency(document: dict[str, Any]) -> N
     assert found["p50"].outcome is Outcome.UNKNOWN
     assert "stolen" in found["p50"].detail
     assert found["size"].outcome is found["accuracy"].outcome is Outcome.PASS
+
+
+def test_the_rows_of_a_device_are_judged_alone(document: dict[str, Any]) -> None:
+    """Prevents a build that fails or passes by the host's times, where the limits are those of the device."""
+    rows = copy.deepcopy(document["results"])
+    for row in rows:
+        row |= {"name": f"{row['name']} @ pi", "device": "pi", "fp32_reference": None}
+    rows[1]["size_bytes"], document["results"][1]["size_bytes"] = 1_000_000, 2_000_000
+    rows[0]["accuracy"]["average"], rows[1]["accuracy"]["average"] = 0.5, 0.45
+    both = read_document({**document, "results": document["results"] + rows, "environments": {}})
+    budget = parse_budget("size=1.5MB,drop=5.1")
+    found = {finding.check: finding for finding in check_budget(budget, both, device="pi")}
+    assert {finding.subject for finding in found.values()} == {"small @ pi"}
+    assert {finding.outcome for finding in found.values()} == {Outcome.PASS}
+    assert "against big @ pi" in found["drop"].detail
+    alone = read_document({**document, "results": [*document["results"], rows[1]], "comparisons": [], "chain": []})
+    drops = [finding for finding in check_budget(budget, alone, device="pi") if finding.check == "drop"]
+    assert [(drop.subject, drop.outcome) for drop in drops] == [("small @ pi", Outcome.MISSED)]
+    assert "against big" in drops[0].detail
 
 
 def test_a_baseline_that_does_not_exist_is_refused(document: dict[str, Any]) -> None:
