@@ -12,13 +12,18 @@ from hrkd.artifact import write_json
 from hrkd.errors import HrkdError
 from hrkd.model_folder import CLASSIFIER
 from hrkd.recipe import BenchConfig
+from hrkd_bench.bench import recognise
 from hrkd_bench.gate.findings import findings_document, findings_table, require_all
 from hrkd_cli.bench_progress import bench_progress
 from hrkd_cli.extras import EXTRA_MODULES, is_installed
 from hrkd_cli.judge import Judge, write_findings
 from hrkd_cli.measurement_files import Files, read_measurement
 from hrkd_cli.output import Output
-from hrkd_cli.places import Place, here
+from hrkd_cli.places import PlaceOptions
+
+NAMELESS = "device"
+"""What a device is called beside this machine where nobody named it."""
+THIS_MACHINE = PlaceOptions()
 
 
 def measure(
@@ -29,19 +34,39 @@ def measure(
     config: BenchConfig,
     files: Files,
     judge: Judge,
-    place: Place = here,
+    place: PlaceOptions = THIS_MACHINE,
 ) -> None:
     """Measure, write what was asked for, print the table, and check the budget.
 
+    Everything that can be refused is refused before anything is exported or measured.
+
     Raises:
-        ArtifactError: An output file exists and may not be replaced; said before measuring.
+        ArtifactError: An output file may not be written, or a bundle is damaged.
+        BenchError: Something is no model, answers another question, or cannot be measured at that place.
+        BudgetError: The budget could not be checked.
         BudgetMissed: A limit is missed, or cannot be shown to hold; said after everything is written.
     """
-    files.refuse_existing()
-    compared = [path for baseline in baselines for path in with_onnx_teacher(baseline, output)]
+    files.check_targets()
+    place.refuse_unmeasurable(bundles, baselines, config)
+    recognise(bundles, baselines)
+    take = place.place(output)
+    compared = place.measurable(bundles, _with_onnx_teachers(bundles, baselines, output))
+    found = recognise(bundles, compared)
+    judge.refuse_uncountable(found[len(compared) :], found[: len(compared)])
     with bench_progress(output) as progress:
-        value = place(bundles, compared, config, progress)
+        value = take(bundles, compared, config, progress)
     finish(value, output, files, judge)
+
+
+def _with_onnx_teachers(bundles: Sequence[Path], baselines: Sequence[Path], output: Output) -> list[Path]:
+    """Return the baselines, and after each model folder its ONNX bundle where that is not measured anyway."""
+    given = {path.resolve() for path in (*bundles, *baselines)}
+    return [
+        path
+        for baseline in baselines
+        for path in with_onnx_teacher(baseline, output)
+        if path == baseline or path.resolve() not in given
+    ]
 
 
 def merged(
@@ -52,20 +77,21 @@ def merged(
     from hrkd_bench.device.result import read_result
 
     value = Measured(read_result(result), bundles, baselines).document(device)
-    return value if beside is None else with_device(read_measurement(beside), value, device or "device")
+    return value if beside is None else with_device(read_measurement(beside), value, device or NAMELESS)
 
 
 def finish(value: dict[str, Any], output: Output, files: Files, judge: Judge) -> None:
-    """Check the budget, write what was asked for, and print the table.
+    """Write what was asked for, check the budget, and print the table.
 
     Raises:
         BudgetMissed: A limit is missed, or cannot be shown to hold; said after everything is written.
     """
-    findings = judge.findings(value)
+    # First of all, because what took minutes must not be lost to a budget that cannot be checked.
     if files.document is not None:
         write_json(files.document, value)
     if files.report is not None:
         write_report(value, files.report)
+    findings = judge.findings(value)
     write_findings(findings, files, "Budget")
     if not findings:
         show(value, output, *files.wanted)

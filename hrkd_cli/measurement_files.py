@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,21 +36,25 @@ class Files:
         paths = (self.document, self.report, self.junit, self.markdown)
         return [path for path in paths if path is not None]
 
-    def refuse_existing(self) -> None:
-        """Refuse to replace a file unasked.
+    def check_targets(self) -> None:
+        """Refuse to replace a file unasked, to write two into one, and what cannot be written.
 
         Raises:
-            ArtifactError: One exists and ``overwrite`` is false.
+            ArtifactError: One exists and ``overwrite`` is false, two are the same, or one cannot be written.
         """
         for path in self.wanted:
             refuse_existing(path, overwrite=self.overwrite)
+        places = [os.path.realpath(path) for path in self.wanted]
+        twice = next((path for path, place in zip(self.wanted, places, strict=True) if places.count(place) > 1), None)
+        if twice is not None:
+            raise ArtifactError(f"`{twice}` is to hold two outputs", hint="give each a name of its own")
 
 
 def refuse_existing(path: Path | None, *, overwrite: bool) -> None:
-    """Refuse to replace a file unasked, and a folder at all.
+    """Refuse to replace a file unasked, a folder at all, and what cannot be written.
 
     Raises:
-        ArtifactError: ``path`` exists and ``overwrite`` is false, or it is no file.
+        ArtifactError: ``path`` exists and ``overwrite`` is false, it is no file, or it cannot be written.
     """
     if path is not None:
         check_target(path, replace=overwrite)

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hrkd.bundle import MANIFEST
+from hrkd.artifact import folder_hash
+from hrkd.bundle import MANIFEST, open_bundle
 from hrkd.errors import BenchError
 from hrkd.recipe import BenchConfig
 from hrkd_bench.bench import bench
-from hrkd_bench.limits.profiles import Profile, find_profile
+from hrkd_bench.limits.profiles import Profile, find_profile, grant
 from hrkd_bench.measurement.measure import Progress
 from hrkd_bench.measurement.memory_limit import add_memory_limits, smallest_limits
 from hrkd_bench.measurement.roofline import add_roofline, measure_rates
 from hrkd_bench.profiled import limits_but_memory, profiled
 from hrkd_cli.output import Output
+from hrkd_cli.strays import refuse_stray
 
 HERE, BROWSER = "here", "browser"
 Place = Callable[[Sequence[Path], Sequence[Path], BenchConfig, Progress | None], dict[str, Any]]
@@ -68,21 +70,40 @@ class PlaceOptions:
         given = [name for name, value in chosen.items() if value]
         if len(given) > 1:
             raise BenchError(f"{' and '.join(given)} name two places", hint="measure at one place at a time")
-        _refuse_strays(self.browser or self.assets, "--browser and --assets", "--target browser", given)
-        _refuse_strays(
-            self.port or self.identity or self.python or self.wheels or self.device,
-            "--port, --identity, --python, --wheels and --device",
-            "--host",
-            given,
-        )
+        self._refuse_strays(given)
         if self.target == BROWSER:
             if self.memory_limit:
                 raise BenchError("--memory-limit ends processes of ours, which a browser is not", hint="leave it out")
             return in_browser(self.browser, self.assets)
         if self.host is not None:
             return self._on_host(self.host, output)
-        place = here if self.profile is None else under(find_profile(self.profile, self.profiles))
+        place = here if self.profile is None else under(_imposed(find_profile(self.profile, self.profiles)))
         return with_memory_limits(place) if self.memory_limit else place
+
+    def refuse_unmeasurable(self, bundles: Sequence[Path], baselines: Sequence[Path], config: BenchConfig) -> None:
+        """Refuse what cannot be measured at that place whatever it is.
+
+        Raises:
+            BenchError: A browser is asked for more than one bundle's closed loop.
+        """
+        if self.target == BROWSER:
+            _refuse_in_browser(bundles, baselines, config)
+
+    def measurable(self, bundles: Sequence[Path], baselines: Sequence[Path]) -> list[Path]:
+        """Return the baselines that are measured at that place.
+
+        Raises:
+            BenchError: One cannot be, and no bundle that was made from it is there to stand for it.
+        """
+        return list(baselines) if self.host is None else _without_pytorch(bundles, baselines)
+
+    def _refuse_strays(self, given: Sequence[str]) -> None:
+        browsers, owners = self.browser or self.assets, "--target browser"
+        refuse_stray(browsers, "--browser and --assets", owners, given=owners in given)
+        of_hosts = self.port or self.identity or self.python or self.wheels or self.device
+        names = "--port, --identity, --python, --wheels and --device"
+        refuse_stray(of_hosts, names, "--host", given="--host" in given)
+        refuse_stray(self.profiles, "--profiles", "--profile", given="--profile" in given)
 
     def _on_host(self, host: str, output: Output) -> Place:
         """Return how to measure there; the device is asked now, before students are built or bundles packed."""
@@ -96,12 +117,10 @@ class PlaceOptions:
         def measure(
             bundles: Sequence[Path], baselines: Sequence[Path], config: BenchConfig, progress: Progress | None
         ) -> dict[str, Any]:
-            # A device has no PyTorch; a model folder's ONNX bundle stands beside it in the list.
-            exported = [path for path in baselines if (path / MANIFEST).is_file()]
             measured = measure_there(
                 target,
                 bundles,
-                exported,
+                baselines,
                 config,
                 progress=progress or _nobody,
                 note=output.note,
@@ -117,9 +136,29 @@ def _nobody(phase: str, done: int, total: int) -> None:
     """Report to nobody."""
 
 
-def _refuse_strays(value: object, names: str, owner: str, given: Sequence[str]) -> None:
-    if value and owner not in given:
-        raise BenchError(f"{names} belong to {owner}")
+def _refuse_in_browser(bundles: Sequence[Path], baselines: Sequence[Path], config: BenchConfig) -> None:
+    if len(bundles) != 1 or baselines or config.rate is not None or config.minutes is not None:
+        hint = "give one bundle, and leave --baseline, --rate and --minutes out"
+        raise BenchError("a browser measures one bundle at a time, one text after the other", hint=hint)
+
+
+def _without_pytorch(bundles: Sequence[Path], baselines: Sequence[Path]) -> list[Path]:
+    """Leave out model folders: a device has no PyTorch, so a bundle that was made from the same weights stands in."""
+    exported = [path for path in baselines if (path / MANIFEST).is_file()]
+    represented = {open_bundle(path).parents.get("checkpoint") for path in (*bundles, *exported)}
+    for path in baselines:
+        if path not in exported and folder_hash(path) not in represented:
+            raise BenchError(
+                f"`{path}` is no bundle, and none that was made from it is given: a device has no PyTorch",
+                hint="export it with `hrkd export`, and give the bundle",
+            )
+    return exported
+
+
+def _imposed(profile: Profile) -> Profile:
+    """Return a profile that this machine can impose, found out now and not after a teacher has been exported."""
+    grant(profile)
+    return profile
 
 
 def here(
@@ -165,9 +204,7 @@ def in_browser(browser: Path | None, assets: Path | None) -> Place:
     def measure(
         bundles: Sequence[Path], baselines: Sequence[Path], config: BenchConfig, progress: Progress | None
     ) -> dict[str, Any]:
-        if len(bundles) != 1 or baselines or config.rate is not None or config.minutes is not None:
-            hint = "give one bundle, and leave --baseline, --rate and --minutes out"
-            raise BenchError("a browser measures one bundle at a time, one text after the other", hint=hint)
+        _refuse_in_browser(bundles, baselines, config)
         from hrkd_bench.web.bench import bench_in_browser
 
         return bench_in_browser(bundles[0], config=config, assets=assets, browser=browser, progress=progress)

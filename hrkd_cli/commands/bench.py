@@ -130,18 +130,18 @@ def command(
     from hrkd_cli.places import PlaceOptions
     from hrkd_cli.recipes import bench_config
 
-    out = Output(as_json, quiet)
     place = PlaceOptions(
         target, profile, profiles, browser, assets, host, port, identity, python, wheels, device, memory_limit
     )
+    files = Files(output, report, junit, markdown, overwrite)
     measure(
         bundles,
-        out,
+        Output(as_json, quiet),
         baselines=baselines or [],
         config=bench_config(threads=threads, max_texts=max_texts, rounds=rounds, rate=rate, minutes=minutes),
-        files=Files(output, report, junit, markdown, overwrite),
-        judge=Judge.of(budget, drops_from),
-        place=place.place(out),
+        files=files,
+        judge=Judge.of(budget, files, drops_from=drops_from),
+        place=place,
     )
 
 

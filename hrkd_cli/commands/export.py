@@ -68,8 +68,10 @@ def command(
     from hrkd_cli.output import Output
 
     require("`hrkd export`", "export")
+    from hrkd.recipe import Quantization
     from hrkd_cli.bundles import default_output, export_and_show
     from hrkd_cli.recipes import export_config, open_recipe, recipe_beside
+    from hrkd_cli.strays import refuse_stray
 
     recipe = open_recipe(recipe_name) if recipe_name else recipe_beside(student)
     config = export_config(
@@ -85,5 +87,6 @@ def command(
         max_size_mb=max_size,
         max_drop_per_domain=max_drop,
     )
+    refuse_stray(max_size is not None, "--max-size", "--quantize auto", given=config.quantize is Quantization.AUTO)
     bundle = output or default_output(student, config)
     export_and_show(student, bundle, config, Output(as_json, quiet), recipe=recipe, overwrite=overwrite)

@@ -49,9 +49,10 @@ def command(
 
     require("`hrkd bench merge`", "edge", *(["report"] if report else []))
     from hrkd_cli.judge import Judge
-    from hrkd_cli.measure import finish, merged
+    from hrkd_cli.measure import NAMELESS, finish, merged
     from hrkd_cli.measurement_files import Files
 
-    files, judge = Files(output, report, junit, markdown, overwrite), Judge.of(budget, None)
-    files.refuse_existing()
+    files = Files(output, report, junit, markdown, overwrite)
+    judge = Judge.of(budget, files, device=None if beside is None else device or NAMELESS)
+    files.check_targets()
     finish(merged(result, bundles, baselines or [], device, beside), Output(as_json, quiet), files, judge)

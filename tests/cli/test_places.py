@@ -80,3 +80,13 @@ def test_a_packed_measurement_comes_back(bundle, tmp_path, hrkd) -> None:
     assert merged.document["texts"]["count"] == 6
     missed = hrkd("bench", "merge", result, bundle, "--budget", "size=1kB", "--json")
     assert missed.code == 3
+    beside = ("bench", "merge", result, bundle, "--beside", document, "--budget", "size=1MB", "--json")
+    assert "holds results of `the box` already" in hrkd(*beside, "--device", "the box").err
+    host = merged.document
+    for row in host["results"]:
+        row |= {"device": None, "size_bytes": 10**9}
+    document.write_text(json.dumps(host), encoding="utf-8")
+    for name, options in (("device", ()), ("the box", ("--device", "the box"))):
+        judged = hrkd(*beside, *options)
+        assert judged.code == 0, judged.err  # the host's bundle is too large, but the limits are the device's
+        assert {finding["subject"] for finding in judged.document["findings"]} == {f"tiny @ {name}"}

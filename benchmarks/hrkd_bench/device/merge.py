@@ -142,7 +142,7 @@ def with_device(document: Mapping[str, Any], other: Mapping[str, Any], device: s
             f"`{device}` was measured on {added.texts.count} other texts than this machine's {own.texts.count}",
             hint="measure both with the same bundle and `--max-texts`",
         )
-    if device in own.environments:
+    if device in own.environments or any(result.device == device for result in own.results):
         raise BenchError(f"the document holds results of `{device}` already", hint="give this device another name")
 
     results, comparisons = _rows(added, device)
