@@ -17,6 +17,8 @@ from hrkd_export import export_bundle, inputs_hash
 from hrkd_export.inputs import Role
 
 TEACHER = "teacher"
+COMPARISON = "comparison"
+"""Folder beside the bundles, of those that nobody asked for but that others are compared with."""
 
 
 def role_of(checkpoint: Path) -> Role:
@@ -90,9 +92,16 @@ def export_and_show(
 
 
 def exact_bundle(checkpoint: Path, output: Output, *, recipe: Recipe | None) -> Path:
-    """Export a model unquantised, for comparisons on the engine of the shipped one; replaces a stale bundle."""
+    """Return a model's unquantised bundle, for comparisons on the engine of the shipped one.
+
+    One that `hrkd export` made from exactly these inputs serves. Otherwise it is made in a folder for nothing else,
+    where a stale one may be replaced: under `hrkd export`'s name may stand what the user made with other options.
+    """
     exact = export_config(recipe, quantize=None)
-    bundle = default_output(checkpoint, exact)
+    exported = default_output(checkpoint, exact)
+    if current_bundle(exported, checkpoint, exact) is not None:
+        return exported
+    bundle = exported.parent / COMPARISON / f"{checkpoint.resolve().name}-fp32"
     make_bundle(checkpoint, bundle, exact, output, recipe=recipe, overwrite=True)
     return bundle
 

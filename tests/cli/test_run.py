@@ -35,7 +35,7 @@ def test_run_leaves_everything_behind(run_folder: Path) -> None:
     """Prevents a run that ends well and lacks a part that others rely on."""
     files = {path.relative_to(run_folder).as_posix() for path in run_folder.rglob("*") if path.is_file()}
     assert {"recipe.yaml", "bench.json", "report.html", "teacher/stage.json", "student/stage.json"} <= files
-    for bundle in ("int8", "teacher-fp32"):
+    for bundle in ("int8", "comparison/student-fp32", "comparison/teacher-fp32"):
         assert {path.name for path in (run_folder / "bundles" / bundle).iterdir()} == {
             *("model.onnx", "tokenizer.json", "manifest.json", "eval.jsonl", "README.md")
         }
@@ -141,7 +141,8 @@ def test_bench_adds_the_teacher_in_onnx(run_folder: Path, tmp_path: Path, monkey
     result = hrkd("bench", run_folder / "bundles" / "int8", "--baseline", run_folder / "teacher", *files)
     assert result.code == 0, result.err
     assert asked["subjects"] == [run_folder / "bundles" / "int8"]
-    assert asked["baselines"] == [run_folder / "teacher", run_folder / "bundles" / "teacher-fp32"]
+    comparison = run_folder / "bundles" / "comparison" / "teacher-fp32"
+    assert asked["baselines"] == [run_folder / "teacher", comparison]
     assert (asked["config"].max_texts, asked["config"].threads) == (6, 2)
     assert result.document == json.loads(output.read_text(encoding="utf-8")) == document
     assert "<svg" in report.read_text(encoding="utf-8")
