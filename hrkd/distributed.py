@@ -26,6 +26,9 @@ JOIN_TIMEOUT = timedelta(minutes=10)
 """How long the first process waits for the last one to start."""
 TIMEOUT = timedelta(hours=6)
 """How long a process waits for another that is alive: the main one may fill a cache of the teacher's answers."""
+GPU_TIMEOUT = timedelta(minutes=30)
+"""How long a message between GPUs may take. All have met on the CPU shortly before, so one that is not there is gone;
+NCCL does not notice that by itself."""
 BUCKET_VALUES = 8_000_000
 """Gradients travel in buckets of about this many values (32 MB): few messages, little extra memory."""
 
@@ -64,7 +67,7 @@ def distributed() -> Iterator[None]:
             raise
         raise _lost_the_others(error) from error
     finally:
-        dist.destroy_process_group()
+        _leave()
 
 
 def rank() -> int:
@@ -101,7 +104,7 @@ def average_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
     averages = []
     for bucket in _buckets(tensors):
         flat = torch.cat([tensor.detach().flatten() for tensor in bucket])
-        _together(partial(dist.all_reduce, flat))
+        _together(partial(dist.all_reduce, flat, group=_group_of(flat)))
         parts = (flat / world_size()).split([tensor.numel() for tensor in bucket])
         averages += [part.view_as(tensor).to(tensor.dtype) for part, tensor in zip(parts, bucket, strict=True)]
     return averages
@@ -120,7 +123,7 @@ def largest_over_ranks(number: int) -> int:
     if world_size() == 1:
         return number
     tensor = torch.tensor([number])
-    _together(partial(dist.all_reduce, tensor, op=dist.ReduceOp.MAX))
+    _together(partial(dist.all_reduce, tensor, op=dist.ReduceOp.MAX, group=_group_of(tensor)))
     return int(tensor.item())
 
 
@@ -132,7 +135,7 @@ def smallest_over_ranks(number: int) -> int:
 def from_main(tensor: Tensor) -> Tensor:
     """Return the main process's tensor; the others hand in one of the same shape and type."""
     if world_size() > 1:
-        _together(partial(dist.broadcast, tensor, src=0))
+        _together(partial(dist.broadcast, tensor, src=0, group=_group_of(tensor)))
     return tensor
 
 
@@ -141,7 +144,7 @@ def gather(tensor: Tensor) -> list[Tensor]:
     if world_size() == 1:
         return [tensor]
     found = [torch.empty_like(tensor) for _ in range(world_size())]
-    _together(partial(dist.all_gather, found, tensor))
+    _together(partial(dist.all_gather, found, tensor, group=_group_of(tensor)))
     return found
 
 
@@ -187,7 +190,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(_context: Any, tensor: Tensor) -> Tensor:
         total = tensor.clone()
-        _together(partial(dist.all_reduce, total))
+        _together(partial(dist.all_reduce, total, group=_group_of(total)))
         return total
 
     @staticmethod
@@ -253,19 +256,36 @@ def _local_rank(environment: Mapping[str, str]) -> int:
     return int(environment.get("LOCAL_RANK", environment.get("RANK", "0")))
 
 
+_patient: dist.ProcessGroup | None = None  # for tensors on the CPU, where those of GPUs have a timeout of their own
+
+
+def _group_of(tensor: Tensor) -> dist.ProcessGroup | None:
+    """Return the group with the timeout of a tensor's device; None is the one that joined."""
+    return None if tensor.is_cuda else _patient
+
+
 def _join(launch: _Launch) -> None:
-    backend = "gloo"
+    global _patient
+    backend, timeout = "gloo", TIMEOUT
     if torch.cuda.is_available():
-        backend = "cpu:gloo,cuda:nccl"
+        backend, timeout = "cpu:gloo,cuda:nccl", GPU_TIMEOUT  # one for both, therefore the second group
         torch.cuda.set_device(_own_gpu(launch.local_rank, torch.cuda.device_count()))
     try:
         store, number, size = next(rendezvous("env://", timeout=JOIN_TIMEOUT))
-        dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=TIMEOUT)
+        dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=timeout)
+        if timeout != TIMEOUT:
+            _patient = dist.new_group(backend="gloo", timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise DistributedError(
             f"process {launch.rank} of {launch.world_size} cannot join the others: {first_line(error)}",
             hint="check that all processes were started, and that MASTER_ADDR and MASTER_PORT reach the first one",
         ) from error
+
+
+def _leave() -> None:
+    global _patient
+    _patient = None
+    dist.destroy_process_group()
 
 
 def _own_gpu(local_rank: int, gpus: int) -> int:

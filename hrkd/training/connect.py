@@ -6,7 +6,7 @@ from hrkd.artifact import folder_hash
 from hrkd.data.batches import DomainBatches
 from hrkd.data.collate import Collator
 from hrkd.device import Device
-from hrkd.distributed import from_main
+from hrkd.distributed import barrier, from_main
 from hrkd.recipe import ExampleWeights, GraphVariant, Recipe
 from hrkd.run_folder import TEACHER_OUTPUTS
 from hrkd.training.example_weights import meta_kd_weights
@@ -42,6 +42,7 @@ def connect_teacher(
     train = data.train
     if recipe.student.own_tokenizer:
         train = Collator(inputs.readers.teacher, teacher.config.max_length).encode(data.dataset.train)
+    barrier()  # whoever has tokenised first waits here, not in the first layer of a shared teacher (GPU_TIMEOUT)
     weights = None
     if recipe.method.example_weights is ExampleWeights.META_KD:
         observer.message("weighing the training texts by the teacher's features")

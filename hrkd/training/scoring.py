@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hrkd.data.collate import Batch, TokenizedExamples
 from hrkd.device import Device
-from hrkd.distributed import rank, sum_over_ranks, world_size
+from hrkd.distributed import barrier, rank, sum_over_ranks, world_size
 from hrkd.evaluation import EVALUATION_BATCH, predict_logits
 from hrkd.models import Teacher
 
@@ -26,6 +26,7 @@ def shared_logits(model: Teacher, examples: TokenizedExamples, device: Device) -
     """
     if world_size() == 1:
         return predict_logits(model, examples, device)
+    barrier()  # a shared teacher's layers are messages between GPUs, and those do not wait for who is tokenising yet
     model.eval()
     logits = torch.zeros(len(examples), len(model.config.label_names))
     for indices, batch in _own_batches(examples):
