@@ -68,7 +68,7 @@ def cannot_impose(*_: object) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("bundel", [], "`bundel` is not a folder"),
+        ("nowhere", [], "`nowhere` is not a folder"),
         ("bundle", ["--target", "browser"], "a browser measures one bundle at a time"),
         ("bundle", ["--profile", "quota-0.5"], "this machine cannot impose it"),
         ("bundle", ["--baseline", "teecher"], "`teecher` is not a folder"),
