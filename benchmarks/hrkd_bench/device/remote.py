@@ -38,7 +38,6 @@ def measure_there(
     note: Note,
     memory_limit: bool = False,
     wheels: Path | None = None,
-    emulated: bool = False,
 ) -> Measured:
     """Measure bundles on another machine with the protocol of this one.
 
@@ -51,7 +50,6 @@ def measure_there(
         note: Told what the device is.
         memory_limit: Whether to search for the smallest memory limit of each bundle, too.
         wheels: Folder of wheels for the device; a virtual environment is made of them there, and removed with the rest.
-        emulated: Whether the device is an emulator that cannot be told from a real one.
 
     Returns:
         The result beside the bundles: its ``document()`` is that of `hrkd bench`.
@@ -70,7 +68,7 @@ def measure_there(
         facts = ask(target)
         note(describe(facts, target.host))
         check(facts, target.host, runner.stat().st_size, brings_wheels=wheels is not None)
-        result = _run(target, runner, archive, ["--emulated"] if emulated else [], progress)
+        result = _run(target, runner, archive, progress)
     check_plan(plan, result, target.host)
     return Measured(result, bundles, baselines)
 
@@ -96,14 +94,13 @@ def check_plan(plan: Plan, result: DeviceResult, host: str) -> None:
         )
 
 
-def _run(target: Target, runner: Path, wheels: Path | None, options: Sequence[str], progress: Progress) -> DeviceResult:
+def _run(target: Target, runner: Path, wheels: Path | None, progress: Progress) -> DeviceResult:
     wanted = {
         "folder": target.folder,
         "bytes": runner.stat().st_size,
         "sha256": sha256_file(runner),
         "wheels_bytes": 0 if wheels is None else wheels.stat().st_size,
         "wheels_sha256": "" if wheels is None else sha256_file(wheels),
-        "options": list(options),
     }
     payloads = [runner] if wheels is None else [runner, wheels]
     phase = "connecting"

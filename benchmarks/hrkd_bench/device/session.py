@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import sys
@@ -114,6 +113,8 @@ def main() -> int:
     try:
         try:
             _on_ending(_stop)
+            if hasattr(signal, "pthread_sigmask"):  # what came during the imports was held back, see start.py
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
             with Channel(given.stream) as channel:
                 code = _measure(given, channel)
         finally:
@@ -162,6 +163,4 @@ def _on_ending(handler: Callable[[int, FrameType | None], NoReturn] | signal.Han
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)  # the thread that watches the connection would be waited for
+    sys.exit(main())

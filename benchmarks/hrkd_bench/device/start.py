@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import struct
 import sys
 import tempfile
@@ -20,6 +21,8 @@ from pathlib import Path
 
 NEEDED = ("numpy", "onnxruntime", "tokenizers")
 OLDEST = (3, 11)
+LOCK = ".lock"
+"""What the name of a folder that was sent over ssh has at its end for its lock."""
 ROOM = 3
 """Free disk that is asked for, in sizes of this file: unpacked, compiled, and some to spare."""
 
@@ -52,6 +55,10 @@ def check_python() -> None:
     absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if absent:
         raise Refused(f"{', '.join(absent)} missing: `{sys.executable} -m pip install {' '.join(absent)}`")
+    try:
+        import numpy  # noqa: F401 - while there is nothing that would be left behind
+    except ImportError as error:
+        raise Refused(f"numpy cannot be imported: {str(error.__cause__ or error).strip()}") from error
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -89,9 +96,19 @@ def become_the_measurement(given: argparse.Namespace, output: Path, folder: Path
     command += ["--emulated"] if given.emulated else []
     inherited = [path for path in [os.environ.get("PYTHONPATH")] if path]
     sys.stdout.flush()
+    if hasattr(signal, "pthread_sigmask"):  # a signal waits until the measurement can clean up after itself
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     os.execve(  # noqa: S606 - a fixed command, and no shell
         sys.executable, command, {**os.environ, "PYTHONPATH": os.pathsep.join([root, *inherited])}
     )
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, and its lock where it was sent over ssh."""
+    shutil.rmtree(str(folder), ignore_errors=True)
+    lock = Path(str(folder) + LOCK)
+    if lock.exists():
+        lock.unlink()
 
 
 def main() -> int:
@@ -111,7 +128,7 @@ def main() -> int:
         message = str(error)
     finally:  # never reached when all went well
         if folder is not None:
-            shutil.rmtree(str(folder), ignore_errors=True)
+            remove(folder)
     if given.stream:
         sys.stdout.write("\nhrkd> " + json.dumps({"event": "error", "message": message, "hint": None}) + "\n")
     else:

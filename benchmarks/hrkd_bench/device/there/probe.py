@@ -17,21 +17,24 @@ LOCK = ".lock"
 
 
 def remove_stale(folder: Path) -> list[str]:
-    """Remove the folders of runs that are over: a run holds a lock as long as it lives."""
+    """Remove the folders of runs that are over, and locks without one: a run holds a lock as long as it lives."""
     import fcntl
 
     removed = []
-    for stale in sorted(folder.glob(PREFIX + "*")):
-        if not stale.is_dir():
-            continue
+    found = {path.name[: -len(LOCK)] if path.name.endswith(LOCK) else path.name for path in folder.glob(PREFIX + "*")}
+    for stale in sorted(folder / name for name in found):
         with open(str(stale) + LOCK, "a", encoding="ascii") as lock:  # noqa: PTH123 - reads like the rest
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 continue
-            shutil.rmtree(str(stale), ignore_errors=True)
-            Path(str(stale) + LOCK).unlink()
-            removed.append(str(stale))
+            if stale.is_dir():
+                shutil.rmtree(str(stale), ignore_errors=True)
+                removed.append(str(stale))
+            try:
+                Path(str(stale) + LOCK).unlink()
+            except FileNotFoundError:  # another probe was faster
+                continue
     return removed
 
 

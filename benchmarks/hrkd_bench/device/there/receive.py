@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import select
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,8 @@ LIBRARIES = ("numpy", "onnxruntime", "tokenizers")
 PREFIX = "run-"
 LOCK = ".lock"
 PIECE = 1 << 16
+SILENCE_SECONDS = 120
+"""How long nothing may come while something is copied: a cable that is pulled sends no goodbye."""
 
 
 class Refused(Exception):
@@ -37,11 +40,20 @@ def new_folder(parent: Path) -> Path:
     import fcntl
 
     parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / (PREFIX + secrets.token_hex(4))
-    lock = os.open(str(folder) + LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    while True:
+        folder = parent / (PREFIX + secrets.token_hex(4))
+        path = Path(str(folder) + LOCK)
+        lock = os.open(str(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():  # a probe that came between the two removes it as one that nobody holds
+            break
+        os.close(lock)
     os.set_inheritable(lock, True)
-    folder.mkdir(mode=0o700)
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError:
+        path.unlink()
+        raise
     return folder
 
 
@@ -50,6 +62,8 @@ def take(path: Path, size: int, expected: str, what: str) -> None:
     digest, left = hashlib.sha256(), size
     with path.open("wb") as stream:
         while left:
+            if not select.select([0], [], [], SILENCE_SECONDS)[0]:
+                raise Refused(f"nothing came for {SILENCE_SECONDS} s in the middle of {what}")
             piece = os.read(0, min(PIECE, left))
             if not piece:
                 raise Refused("the connection ended in the middle of " + what)
@@ -106,7 +120,7 @@ def main() -> int:
             take(wheels, given["wheels_bytes"], given["wheels_sha256"], "the wheels")
             python = install(wheels, folder)
             wheels.unlink()
-        os.execv(python, [python, str(runner), "--stream", "--remove", str(folder), *given["options"]])  # noqa: S606
+        os.execv(python, [python, str(runner), "--stream", "--remove", str(folder)])  # noqa: S606
     except (Refused, OSError) as error:
         event(event="error", message="the device says: " + str(error), hint=None)
     finally:  # never reached when all went well
