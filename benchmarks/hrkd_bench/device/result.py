@@ -90,6 +90,8 @@ def parse_result(content: bytes, where: str) -> DeviceResult:
     timed = (result.session is not None, result.rates is not None, result.answers is None)
     if set(timed) != {result.emulation is None}:
         raise BenchError(f"{where} holds neither times nor the answers of an emulator", hint="measure again")
+    if result.rates is not None and min(result.rates.fp32, result.rates.int8) <= 0:
+        raise BenchError(f"{where} holds rates of a processor that computes nothing", hint="measure again")
     bundles = len(result.plan.names) - result.plan.num_baselines
     if result.memory_limits is not None and len(result.memory_limits) != bundles:
         raise BenchError(f"{where} holds other memory limits than of its {bundles} bundle(s)", hint="measure again")

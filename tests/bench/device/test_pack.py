@@ -182,6 +182,13 @@ def test_a_damaged_result_is_refused(answered: bytes, bundle: Path, change: Chan
         compare_answers(Measured(parse_result(json.dumps(value).encode(), "it"), [bundle]))
 
 
+def test_a_processor_that_computes_nothing_is_refused(answered: bytes) -> None:
+    """Prevents a traceback about a division by the rate of a damaged result."""
+    value = json.loads(answered) | {"emulation": None, "answers": None, "session": {}}
+    with pytest.raises(BenchError, match="computes nothing"):
+        parse_result(json.dumps(value | {"rates": {"fp32": 1e9, "int8": 0.0}}).encode(), "it")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])
 def test_what_is_no_result_is_refused(content: bytes) -> None:
     """Prevents a traceback on the wrong file."""

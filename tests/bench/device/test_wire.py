@@ -28,6 +28,7 @@ from ssh_server import QUICK
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = QUICK.model_copy(update={"rounds": 2, "lengths": (6,), "rate": 300.0, "rate_seconds": 0.2})
 NUM_TEXTS = 24
+TIMED = ("tokenize_ms", "run_ms", "post_ms", "end_to_end_ms")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,23 @@ def samples(value: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def nest(found: dict[str, Any], *names: str) -> None:
+    """Turn arrays into arrays of one row."""
+    found.update({name: [found[name]] for name in names})
+
+
+def open_loop(value: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = value["measurements"][0]["open_loop"]
+    return found
+
+
+def set_minutes(*minutes: tuple[list[float], int, float]) -> Callable[[Any], object]:
+    """Return what puts minutes of (blocks, answers, median) into a session."""
+    names = ("blocks_ms", "samples", "median_ms", "temperature_c", "frequency_mhz")
+    written = [dict(zip(names, (*minute, None, None), strict=True)) for minute in minutes]
+    return lambda value: value["measurements"][0].update(minutes=written)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -91,6 +109,24 @@ def samples(value: dict[str, Any]) -> dict[str, Any]:
         (lambda value: samples(value)["run_ms"].__setitem__(0, -1.0), "above 0"),
         (lambda value: samples(value)["run_ms"].__setitem__(0, "1"), "list of numbers"),
         (lambda value: samples(value).update(end_to_end_ms="fast"), "a list"),
+        (lambda value: nest(samples(value), "text", "round", *TIMED), "as many times as texts"),
+        (lambda value: value["measurements"][0].update(size_bytes=0), "as the bundle has"),
+        (lambda value: value["measurements"][0].update(throughput_per_s=0.0), "above 0"),
+        (lambda value: value["measurements"][0].update(lengths_ms={"16": []}), "lengths_ms.16"),
+        (lambda value: value["measurements"][0].update(lengths_ms={"16": [[]]}), "lengths_ms.16"),
+        (lambda value: value["measurements"][0].update(lengths_ms={"16": [[[1.0], [2.0]]]}), "lengths_ms.16"),
+        (lambda value: value["measurements"][0].update(lengths_ms={"16": [[0.0]]}), "lengths_ms.16"),
+        (lambda value: value["measurements"][0]["lengths_ms"].update({"16": [[1.0]]}), "equally many rounds"),
+        (lambda value: open_loop(value).update(starts=[], ends=[]), "1 of them at least"),
+        (lambda value: open_loop(value)["starts"].pop(), "a start and an end"),
+        (lambda value: open_loop(value).update(arrivals=[]), "a start and an end"),
+        (lambda value: open_loop(value)["ends"].reverse(), "in order"),
+        (lambda value: open_loop(value).update(arrivals=[0.0], starts=[0.0], ends=[0.0]), "above 0"),
+        (lambda value: open_loop(value).update(rate=0.0), "rate"),
+        (set_minutes(), "minutes"),
+        (set_minutes(([], 1, 1.0)), "stretches"),
+        (set_minutes(([1.0, 1.0], 1, 1.0), ([1.0], 1, 1.0)), r"minutes\.1"),
+        (set_minutes(([1.0, 0.0], 1, 1.0)), "above 0"),
     ],
 )
 def test_a_damaged_session_is_refused(
@@ -106,6 +142,25 @@ def test_sessions_of_other_subjects_are_refused(subjects: list[Subject], value: 
     """Prevents the rows of two bundles from being exchanged."""
     with pytest.raises(ShapeError, match="one of each subject"):
         session_from_json(value, [*subjects, replace(subjects[0], name="other")], NUM_TEXTS)
+
+
+def test_other_rounds_of_a_second_subject_are_refused(subjects: list[Subject], value: dict[str, Any]) -> None:
+    """Prevents a traceback where rounds are compared, and rounds that are compared with others."""
+    second = copy.deepcopy(value["measurements"][0]) | {"subject": 1}
+    value["measurements"].append(second)
+    both = [*subjects, replace(subjects[0], name="other")]
+    assert len(session_from_json(value, both, NUM_TEXTS).measurements) == 2
+    second["samples"]["round"] = [0] * len(second["samples"]["round"])
+    with pytest.raises(ShapeError, match="rounds of the first subject"):
+        session_from_json(value, both, NUM_TEXTS)
+
+
+def test_minutes_survive_the_way(subjects: list[Subject], value: dict[str, Any]) -> None:
+    """Prevents sustained work from being refused as damaged."""
+    set_minutes(([1.0, 2.0], 9, 1.5))(value)
+    [came] = session_from_json(value, subjects, NUM_TEXTS).measurements
+    assert came.minutes is not None
+    assert came.minutes[0].blocks_ms == [1.0, 2.0]
 
 
 ARM = "processor : 0\nCPU implementer : 0x41\nCPU architecture: 8\nCPU part : 0xd08\n"
