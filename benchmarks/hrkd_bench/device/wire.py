@@ -59,7 +59,8 @@ def session_from_json(value: Any, subjects: Sequence[Subject], num_texts: int) -
     for number, measurement in enumerate(session.measurements):
         where = f"session.measurements.{number}"
         _check(measurement, num_texts, where)
-        if not np.array_equal(*(np.unique(one.samples.round) for one in (measurement, session.measurements[0]))):
+        first = session.measurements[0].samples
+        if not np.array_equal(np.unique(measurement.samples.round), np.unique(first.round)):
             raise ShapeError(f"{where}.samples.round", "Input should name the rounds of the first subject")
     return session
 
