@@ -39,6 +39,7 @@ from hrkd.bundle_manifest import (
     Vocabulary,
 )
 from hrkd.errors import ArtifactError
+from hrkd.printable import is_printable_name
 from hrkd.shape import ShapeError, from_json, to_json
 
 __all__ = [
@@ -142,10 +143,21 @@ def read_manifest(path: Path) -> Manifest:
     if missing:
         raise ArtifactError(f"`{path}` does not list {', '.join(sorted(missing))}", hint="export the bundle again")
     check_names([*manifest.files, MANIFEST], f"`{path}`")
+    hidden = next((one for one in _names(manifest) if not is_printable_name(one)), None)
+    if hidden is not None:
+        raise ArtifactError(
+            f"`{path}` holds the name {hidden[:60]!a}, with characters that a terminal would obey",
+            hint="do not use it; if it is yours, name labels and domains without such characters and make it again",
+        )
     for kind, names in (("labels", manifest.label_names), ("domains", manifest.domain_names)):
         if len(set(names)) != len(names):
             raise ArtifactError(f"`{path}` names two {kind} alike", hint="export the bundle again")
     return manifest
+
+
+def _names(manifest: Manifest) -> tuple[str, ...]:
+    """Return the names that people are shown."""
+    return (manifest.name, *manifest.label_names, *manifest.domain_names)
 
 
 def write_eval(folder: Path, examples: Iterable[EvalExample]) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from hrkd.printable import printable
 from hrkd_cli.output import Output
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -23,7 +24,8 @@ def bench_progress(output: Output) -> Iterator[Report | None]:
     if output.quiet:
         yield None
     elif sys.stderr.isatty():
-        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
+        phase = TextColumn("{task.description}", markup=False)
+        columns = (phase, BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             yield bar_report(progress)
     else:
@@ -36,7 +38,7 @@ def bar_report(progress: Progress) -> Report:
 
     def report(phase: str, done: int, total: int) -> None:
         if phase not in tasks:
-            tasks[phase] = progress.add_task(phase, total=total)
+            tasks[phase] = progress.add_task(printable(phase), total=total)
         progress.update(tasks[phase], completed=done, total=total)
 
     return report

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hrkd.data.stored import StoredTexts, Texts, join_texts, select_texts
 from hrkd.errors import DataError
+from hrkd.printable import is_printable_name
 
 
 class Split(StrEnum):
@@ -197,7 +198,8 @@ def validate_dataset(dataset: DomainDataset) -> None:
 
     Raises:
         DataError: There is no domain, fewer than two labels, a domain without examples in a split, a domain whose
-            training examples all have one label, or a label in validation or test that training never shows.
+            training examples all have one label, a label in validation or test that training never shows, or a name
+            that no bundle may hold.
     """
     if not dataset.domain_names:
         raise DataError(f"{dataset.source} holds no domain", hint="check that the data set is not empty")
@@ -206,9 +208,19 @@ def validate_dataset(dataset: DomainDataset) -> None:
             f"{dataset.source} has {len(dataset.label_names)} label(s): {', '.join(dataset.label_names)}",
             hint="a classifier needs at least two; check `data.label_column`",
         )
+    _refuse_hidden_names(dataset)
     _refuse_empty_domains(dataset)
     _refuse_one_class_domains(dataset)
     _refuse_unseen_labels(dataset)
+
+
+def _refuse_hidden_names(dataset: DomainDataset) -> None:
+    hidden = next((name for name in dataset.domain_names + dataset.label_names if not is_printable_name(name)), None)
+    if hidden is not None:
+        raise DataError(
+            f"{dataset.source} has the label or domain {hidden[:60]!a}, with characters that a terminal would obey",
+            hint="give it a name without control characters and line ends",
+        )
 
 
 def _refuse_empty_domains(dataset: DomainDataset) -> None:

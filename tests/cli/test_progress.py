@@ -6,12 +6,14 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from hrkd.artifact import StageRecord
 from hrkd.metrics import DomainScores
 from hrkd.training.observer import Observer, StepReport
 from hrkd_cli.bench_progress import bench_progress, line_report
-from hrkd_cli.output import Output
+from hrkd_cli.output import Output, print_error
 from hrkd_cli.progress import BarObserver, LineObserver, training_observer
 
 
@@ -76,6 +78,46 @@ def test_bench_lines_name_each_phase(capsys: pytest.CaptureFixture[str]) -> None
         "bench: measuring 20/25",
         "bench: cold starts 0/3",
     ]
+
+
+class Terminal(io.StringIO):
+    """What rich takes for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_phase_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a model's name from ending a measurement of an hour as broken markup, or from being obeyed."""
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with bench_progress(Output()) as progress:
+        assert progress is not None
+        progress("answering (a[/b])\x1b]52;c;ZXZpbA==\x07", 1, 2)
+    assert "answering (a[/b])]52;c;" in terminal.getvalue()
+    assert "\x1b]52" not in terminal.getvalue()
+
+
+HOSTILE = "a\x1b]52;c;ZXZpbA==\x07\x9b2J\r\u202eb[/c]\tz\ny"
+SHOWN = "a]52;c;ZXZpbA==2Jb[/c]\tz\ny"
+
+
+def test_words_from_elsewhere_are_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Prevents a bundle or a device from writing into the clipboard, or over what hrkd said before."""
+    output = Output()
+    output.note(HOSTILE)
+    output.warning(HOSTILE)
+    print_error(HOSTILE, HOSTILE)
+    assert capsys.readouterr().err == f"{SHOWN}\nwarning: {SHOWN}\nerror: {SHOWN}\nhint: {SHOWN}\n"
+    table = Table(title="t\x1b]52;c[/c]")
+    table.add_column("name")
+    table.add_row(Text("a\x1b]52;c;ZXZpbA==\x07"))
+    output.result({}, HOSTILE, table)
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{SHOWN}\n")
+    assert "t]52;c[/c]" in shown
+    assert "│ a]52;c;ZXZpbA== │" in shown
+    assert "\x1b" not in shown
 
 
 def test_warnings_are_never_quiet(capsys: pytest.CaptureFixture[str]) -> None:

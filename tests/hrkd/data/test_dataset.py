@@ -38,6 +38,8 @@ def test_valid_dataset_passes() -> None:
         (dataset(train=examples([0, 1, 1, 1], [0, 0, 1, 1])), "domain `films` have the label `yes`"),
         (replace(dataset(), label_names=("no",)), r"1 label\(s\): no"),
         (replace(dataset(), domain_names=()), "holds no domain"),
+        (replace(dataset(), label_names=("no", "yes\x1b[2J")), r"'yes\\x1b\[2J', with characters"),
+        (replace(dataset(), domain_names=("books", "films\n")), "a terminal would obey"),
         (
             replace(dataset(test=examples([2, 1, 0], [0, 1, 1])), label_names=("no", "yes", "maybe")),
             "`maybe` stand in test but not in train",
