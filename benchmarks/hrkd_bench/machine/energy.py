@@ -73,9 +73,10 @@ def find_meter(
     ]
     if domains and all(_number(folder / "energy_uj") is not None for folder in domains):
         return Counter(domains), ""
-    sensors = [rail for chip in sorted(hwmon.glob("hwmon*")) for rail in _input_rails(chip)]
-    if sensors:
-        return Sensor(f"INA sensor ({sensors[0][0]})", "the whole board behind its input", sensors[0][1], 10.0), ""
+    chips = [chip for chip in sorted(hwmon.glob("hwmon*")) if _read(chip / "name").startswith("ina")]
+    sensor = _board_sensor(chips)
+    if sensor is not None:
+        return sensor, ""
     for battery in sorted(power_supply.glob("*")):
         if _read(battery / "type") == "Battery" and _read(battery / "status") == "Discharging":
             watts = _battery_watts(battery)
@@ -83,6 +84,8 @@ def find_meter(
                 return Sensor(f"battery {battery.name}", "the whole device, its screen included", watts, 60.0), ""
     if domains:
         return None, f"`{domains[0] / 'energy_uj'}` may be read by root only: run as root, or let it be read"
+    if chips:
+        return None, f"of {len(chips)} INA sensor(s) none is labelled as the board's input, and one rail is no board"
     return None, "this machine has no meter: neither RAPL, nor an INA sensor, nor a battery that is discharging"
 
 
@@ -199,19 +202,22 @@ class Sensor:
         return sum(readings) / len(readings) * elapsed
 
 
-def _input_rails(chip: Path) -> list[tuple[str, Callable[[], float | None]]]:
-    """Return the rails of an INA chip that feed the whole board; sums over rails would count some twice."""
-    name = _read(chip / "name")
-    if not name.startswith("ina"):
-        return []
-    if _number(chip / "power1_input") is not None:
-        return [(name, partial(_microwatts, chip / "power1_input"))]
-    found: list[tuple[str, Callable[[], float | None]]] = []
-    for label_file in sorted(chip.glob("in*_label")):
-        label, channel = _read(label_file), label_file.name.removeprefix("in").removesuffix("_label")
-        if label.endswith("_IN") and _product(chip, channel) is not None:
-            found.append((f"{name} {label}", partial(_product, chip, channel)))
-    return found
+def _board_sensor(chips: Sequence[Path]) -> Sensor | None:
+    """Return the sensor of an input rail, or a lone chip; sums over rails would count some twice.
+
+    Args:
+        chips: Folders of all INA chips. One without labels may sit on any rail, so it stands for itself alone.
+    """
+    for chip in chips:
+        for label_file in sorted(chip.glob("in*_label")):
+            label, channel = _read(label_file), label_file.name.removeprefix("in").removesuffix("_label")
+            if label.endswith("_IN") and _product(chip, channel) is not None:
+                name = f"INA sensor ({_read(chip / 'name')} {label})"
+                return Sensor(name, "the whole board behind its input", partial(_product, chip, channel), 10.0)
+    if len(chips) == 1 and _number(chips[0] / "power1_input") is not None:
+        watts = partial(_microwatts, chips[0] / "power1_input")
+        return Sensor(f"INA sensor ({_read(chips[0] / 'name')})", "whatever its shunt feeds", watts, 10.0)
+    return None
 
 
 def _product(chip: Path, channel: str) -> float | None:

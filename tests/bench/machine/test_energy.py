@@ -92,6 +92,33 @@ def test_the_input_rail_of_a_board(tmp_path: Path) -> None:
     assert isinstance(meter, Sensor)
     assert meter.name == "INA sensor (ina3221 VDD_IN)"
     assert meter._watts() == 10.0
+    assert "whole board" in meter.covers
+    put(tmp_path / "hwmon" / "hwmon0", name="ina219", power1_input=9_000_000)
+    beside, _ = find(tmp_path)
+    assert isinstance(beside, Sensor)
+    assert beside.name == "INA sensor (ina3221 VDD_IN)"
+
+
+def test_a_lone_chip_claims_only_its_shunt(tmp_path: Path) -> None:
+    """Prevents one rail's power from being called the board's: no label says what the chip measures."""
+    put(tmp_path / "hwmon" / "hwmon0", name="ina219", power1_input=9_000_000)
+    meter, _ = find(tmp_path)
+    assert isinstance(meter, Sensor)
+    assert (meter.name, meter.covers) == ("INA sensor (ina219)", "whatever its shunt feeds")
+    assert meter._watts() == 9.0
+
+
+def test_one_of_many_rails_is_no_meter(tmp_path: Path) -> None:
+    """Prevents joules per text of whichever of 18 rails the kernel counts first."""
+    for number in range(18):
+        put(tmp_path / "hwmon" / f"hwmon{number}", name="ina226", power1_input=100_000)
+    meter, reason = find(tmp_path)
+    assert meter is None
+    assert "18 INA sensor(s)" in reason
+    put(tmp_path / "power_supply" / "BAT0", type="Battery", status="Discharging", power_now=7_000_000)
+    battery, _ = find(tmp_path)
+    assert battery is not None
+    assert battery.name == "battery BAT0"
 
 
 @pytest.mark.parametrize(
