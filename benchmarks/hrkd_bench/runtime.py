@@ -114,6 +114,7 @@ class Classifier:
 
         Raises:
             DataError: A text is not valid text, a domain is unknown, or the numbers of inputs differ.
+            ArtifactError: The graph's answer is no number.
         """
         domains = self._check_inputs(texts, domain, text_pairs)
         pairs: Sequence[str | None] = text_pairs if text_pairs is not None else [None] * len(texts)
@@ -182,6 +183,10 @@ class Classifier:
         return logits
 
     def _predict(self, logits: Logits, domain: str | None) -> Prediction:
+        if not np.isfinite(logits.max()):  # -inf for some labels is an answer: their probability is 0
+            raise ArtifactError(
+                f"the graph answers with {logits.tolist()!s:.80}, which is no answer", hint="export the bundle again"
+            )
         probabilities = softmax(logits)
         named = {name: float(value) for name, value in zip(self.label_names, probabilities, strict=True)}
         return Prediction(self.label_names[int(np.argmax(logits))], domain, named)
@@ -190,8 +195,9 @@ class Classifier:
         self, texts: Sequence[str], domain: Domains, text_pairs: Sequence[str] | None
     ) -> Sequence[str | None]:
         """Refuse what would be answered wrongly in silence; return one domain per text."""
-        if isinstance(texts, str):
-            raise DataError("`texts` is one string, not a list of texts", hint="write `classifier([text])`")
+        for name, given in (("texts", texts), ("text_pairs", text_pairs)):
+            if isinstance(given, str):
+                raise DataError(f"`{name}` is one string, not a list of texts", hint="put it into a list: `[text]`")
         if (text_pairs is not None) != self.manifest.text_pairs:
             wanted = "pairs of texts" if self.manifest.text_pairs else "single texts"
             raise DataError(f"this bundle classifies {wanted}", hint="`text_pairs` holds the second texts")

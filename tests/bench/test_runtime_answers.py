@@ -87,6 +87,8 @@ def test_pairs_and_single_texts_are_not_mixed_up(classifier: Classifier, own_fol
         pairs(["good"], "books")
     with pytest.raises(DataError, match="1 texts, but 2 text_pairs"):
         pairs(["good"], "books", text_pairs=["bad", "bad"])
+    with pytest.raises(DataError, match="`text_pairs` is one string"):
+        pairs(["good", "bad"], "books", text_pairs="no")
     tokens = ["[CLS]", "good", "[SEP]", "bad", "sad", "[SEP]"]
     assert pairs.tokenize("good", "bad sad") == [VOCABULARY.index(token) for token in tokens]
     assert pairs(["good"], "books", text_pairs=["bad sad"])[0].label == "neg"
@@ -107,6 +109,22 @@ def test_more_labels_than_the_graph_has_are_refused(own_folder: Path) -> None:
     change_manifest(own_folder, label_names=["neg", "pos", "neutral"])
     with pytest.raises(ArtifactError, match="3 labels"):
         Classifier.load(own_folder)(["good"], "books")
+
+
+@pytest.mark.parametrize("logits", [(float("nan"), 0.0), (float("inf"), 0.0), (-float("inf"), -float("inf"))])
+def test_a_graph_that_computes_no_number_is_refused(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch, logits: tuple[float, float]
+) -> None:
+    """Prevents the first label as the answer to everything, and a complaint about a value that the user gave."""
+    monkeypatch.setattr(classifier, "run", lambda *_: np.asarray(logits, dtype=np.float32))
+    with pytest.raises(ArtifactError, match="which is no answer"):
+        classifier(["good"], "books")
+
+
+def test_a_label_that_is_impossible_is_answered(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents the refusal of a mean over heads that all give one label a probability of 0."""
+    monkeypatch.setattr(classifier, "run", lambda *_: np.asarray((-np.inf, 0.0), dtype=np.float32))
+    assert classifier(["good"])[0].probabilities == {"neg": 0.0, "pos": 1.0}
 
 
 @pytest.mark.parametrize("name", [MODEL, TOKENIZER, EVAL])
