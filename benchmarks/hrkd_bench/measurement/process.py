@@ -99,16 +99,21 @@ class WorkerProcess:
         Raises:
             BenchError: The worker reports an error, died, or did not answer in time.
         """
-        timer = threading.Timer(timeout, self._process.kill)
+        expired = threading.Event()  # whether the timer's thread lives would say too little: it ends after the process
+
+        def end() -> None:
+            expired.set()
+            self._process.kill()
+
+        timer = threading.Timer(timeout, end)
         timer.daemon = True
         timer.start()
         try:
             line = self._exchange({"command": command, **values})
         finally:
-            timed_out = not timer.is_alive()
             timer.cancel()
         if not line.endswith("\n"):  # nothing, or the beginning of an answer
-            raise self._death(command, timeout if timed_out else None)
+            raise self._death(command, timeout if expired.is_set() else None)
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             problem = answer["error"]

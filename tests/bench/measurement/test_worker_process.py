@@ -107,6 +107,24 @@ def test_a_hanging_engine_is_ended(misbehaving: Subject, monkeypatch: pytest.Mon
     assert worker._process.poll() is not None
 
 
+def test_an_end_by_the_timer_is_not_called_a_lack_of_memory(
+    misbehaving: Subject, monkeypatch: pytest.MonkeyPatch, bundle: Path
+) -> None:
+    """Prevents people from buying memory for an engine that hangs: the timer's thread may end after its victim."""
+    use(monkeypatch, "Hanging")
+    with WorkerProcess(misbehaving, threads=1) as worker:
+        kill = worker._process.kill
+
+        def kill_and_linger() -> None:
+            kill()
+            time.sleep(0.5)
+
+        monkeypatch.setattr(worker._process, "kill", kill_and_linger)
+        with pytest.raises(BenchError, match="no answer to `load` within") as caught:
+            worker.load(EXAMPLE, timeout=1.0)
+    assert caught.value.hint is None
+
+
 def test_ctrl_c_goes_to_the_parent_alone(bundle: Path) -> None:
     """Prevents children that print tracebacks over the one message about the interruption."""
     with WorkerProcess(subject_of(bundle), threads=1) as worker:
