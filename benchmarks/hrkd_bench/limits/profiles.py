@@ -172,8 +172,10 @@ def _parse_row(where: str, name: str, row: Mapping[str, Any], known: Mapping[str
     if unknown is not None:
         raise BenchError(f"{where}: unknown key `{unknown}`", hint=suggestion(str(unknown), keys))
     parent = row.get("like")
+    if not isinstance(parent, str | None):
+        raise BenchError(f"{where}: `like` is {parent!r:.40}, not the name of a profile", hint=DOCS)
     if parent is not None and parent not in known:
-        raise BenchError(f"{where}: there is no profile `{parent}` to be like", hint=suggestion(str(parent), known))
+        raise BenchError(f"{where}: there is no profile `{parent}` to be like", hint=suggestion(parent, known))
     base = known[parent] if parent is not None else Profile(name, "")
     profile = Profile(
         name=name,

@@ -70,6 +70,8 @@ def test_a_profile_of_the_user(tmp_path: Path) -> None:
         ("mine: {what: x, memory: 256 apples}", "`memory` is '256 apples'"),
         ("mine: {what: x, memory: 1MB}", "nothing runs in less"),
         ("mine: {like: 3-core, what: x}", "no profile `3-core`"),
+        ("mine: {like: [1-core], what: x}", "`like` is ['1-core'], not the name"),
+        ("mine: {like: {a: b}, what: x}", "`like` is"),
         ("1-core: {what: x, cores: 2}", "is taken"),
         ("'../x': {what: x, cores: 2}", "other characters"),
         ("- a", "no `name: {...}` mapping"),
