@@ -187,6 +187,26 @@ def test_an_emulator_is_recognised(tmp_path: Path, machine: str, cpuinfo: str, p
     assert answer is None if found is None else found in str(answer)
 
 
+@pytest.mark.parametrize(("said", "found"), [("1", True), ("0", False), ("", False)])
+def test_rosetta_is_recognised(tmp_path: Path, said: str, found: bool) -> None:
+    """Prevents the times of a translated Python from being published as those of a Mac."""
+    program = tmp_path / "sysctl"
+    program.write_text(f'#!/bin/sh\n[ "$*" = "-n sysctl.proc_translated" ] && echo {said}\n')
+    program.chmod(0o755)
+    answer = find_emulation(tmp_path / "cpuinfo", tmp_path, "x86_64", 7, system="Darwin", sysctl=program)
+    assert answer == ("translated by Rosetta" if found else None)
+    assert find_emulation(tmp_path / "cpuinfo", tmp_path, "x86_64", 7, system="Linux", sysctl=program) is None
+
+
+def test_a_mac_without_that_program_is_real(tmp_path: Path) -> None:
+    """Prevents a traceback before the measurement, on a system that lacks it or does not know the name."""
+    absent, failing = tmp_path / "absent", tmp_path / "failing"
+    failing.write_text("#!/bin/sh\necho unknown oid >&2\nexit 1\n")
+    failing.chmod(0o755)
+    for program in (absent, failing):
+        assert find_emulation(absent, tmp_path, "arm64", 7, system="Darwin", sysctl=program) is None
+
+
 def test_this_machine_is_real() -> None:
     """Prevents every measurement from being refused."""
     assert find_emulation() is None
