@@ -57,7 +57,7 @@ class Target:
         port: Where its sshd listens; ssh's own choice when left out.
         identity: Private key to use alone.
         config: Configuration file instead of the user's.
-        python: Python on the device; found in its PATH when it is a bare name.
+        python: Python on the device; found in its PATH when it is a bare name, in the home folder after ``~/``.
         folder: Where our folder is made on the device.
     """
 
@@ -92,7 +92,8 @@ class Target:
         """
         source = base64.b64encode((THERE / f"{name}.py").read_bytes()).decode()
         start = "import base64,sys;exec(base64.b64decode(sys.argv.pop(1)))"
-        return " ".join(shlex.quote(part) for part in (self.python, "-c", start, source, *arguments))
+        words = [shlex.quote(part) for part in ("-c", start, source, *arguments)]
+        return " ".join([_quoted_path(self.python), *words])
 
 
 class Connection:
@@ -215,3 +216,9 @@ class Connection:
                 stream.close()
             except OSError:
                 self._process.poll()
+
+
+def _quoted_path(path: str) -> str:
+    """Quote a path for the device's shell, which puts its home folder where ``~/`` begins the path."""
+    inside = path.removeprefix("~/")
+    return shlex.quote(path) if inside == path else f'"$HOME"/{shlex.quote(inside)}'
