@@ -31,7 +31,8 @@ def default_output(checkpoint: Path, config: ExportConfig) -> Path:
     """Return the bundle folder of a model folder inside its run: ``bundles/int8``, ``bundles/teacher-fp32``, ..."""
     way = str(config.quantize or "fp32")
     name = f"teacher-{way}" if role_of(checkpoint) == TEACHER else way
-    return checkpoint.parent / "bundles" / name
+    run = checkpoint.parent if checkpoint.name not in ("", "..") else checkpoint.resolve().parent
+    return run / "bundles" / name
 
 
 def current_bundle(bundle: Path, checkpoint: Path, config: ExportConfig) -> Manifest | None:

@@ -27,7 +27,6 @@ from hrkd_cli.preflight import check_before_work
 from hrkd_cli.progress import duration, training_observer
 from hrkd_cli.training import joined
 
-_COLUMNS = ("stage", "steps", "texts per step", "ms per step", "time", "95 %", "evaluations", "checkpoints", "cache")
 Attempt = Callable[[Recipe, RunFolder, Observer], list[Estimate]]
 """Tries the stages of a command, e.g. :func:`hrkd.training.dry_run.dry_run_teacher`."""
 

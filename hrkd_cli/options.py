@@ -72,7 +72,7 @@ Profile = Annotated[
     str | None,
     typer.Option("--profile", metavar="NAME", help="Measure under a small target's limits (docs/profiles.md)."),
 ]
-Host = Annotated[str | None, typer.Option("--host", metavar="USER@DEVICE", help="Measure on this machine, over ssh.")]
+Host = Annotated[str | None, typer.Option("--host", metavar="USER@DEVICE", help="Measure on that device, over ssh.")]
 Port = Annotated[int | None, typer.Option("--port", metavar="N", help="Port of its ssh server.")]
 Identity = Annotated[Path | None, typer.Option("--identity", metavar="FILE", help="Key to log in with.")]
 Python = Annotated[str | None, typer.Option("--python", metavar="PATH", help="Python on the device, 3.11 or later.")]

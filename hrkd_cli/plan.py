@@ -39,7 +39,7 @@ from hrkd_cli.plan_build import (
 from hrkd_cli.plan_recipe import planned_recipe, recipe_text
 from hrkd_cli.plan_table import miss_words, plan_lines, plan_table
 from hrkd_cli.recipes import open_recipe, recipe_beside
-from hrkd_export.target import resolve_target
+from hrkd_export.target import AUTO, resolve_target
 from hrkd_export.untrained import StudentSource
 
 PROPOSED = 3
@@ -102,6 +102,19 @@ def _with_options(recipe: Recipe, target: str | None, threads: int | None) -> Re
     value["export"] |= {} if target is None else {"target": target}
     value["bench"] |= {} if threads is None else {"threads": threads}
     return parse_recipe(value, origin="command line")
+
+
+def refuse_own_target(recipe: Recipe, host: str | None) -> None:
+    """Refuse to quantise for this machine's processor what a device will run.
+
+    Raises:
+        BudgetError: The recipe leaves the target to the machine that exports.
+    """
+    if host is not None and recipe.export.target == AUTO:
+        raise BudgetError(
+            f"the target `{AUTO}` is this machine's processor, and `{host}` may have another one",
+            hint="name it: --target arm64, avx2, ... (docs/targets.md); `hrkd doctor` on the device says what it has",
+        )
 
 
 def make_plan(recipe: Recipe, teacher: Path | None, request: PlanRequest, output: Output, place: Place = here) -> None:
@@ -210,14 +223,14 @@ def _finish(document: PlanDocument, source: StudentSource, request: PlanRequest,
         lines.append(f"recipe: {request.recipe_file}")
     output.result(document.model_dump(mode="json"), plan_table(document, limits), *lines)
     if chosen is None:
-        raise BudgetMissed(*_impossible(document.shapes, request))
+        raise BudgetMissed(_impossible(document.shapes, request))
 
 
-def _impossible(shapes: Sequence[PlannedShape], request: PlanRequest) -> tuple[str]:
+def _impossible(shapes: Sequence[PlannedShape], request: PlanRequest) -> str:
     limits = planned_limits(request.budget)
     shape, metric, share = closest_miss(shapes, limits)
     limit = next(limit for limit in limits if limit.metric.name == metric)
     return (
         f"no shape of the grid is within the budget `{request.budget.text}`: the closest one, {shape.name}, "
-        f"{miss_words(limit, shape.values[metric].best, share)}",
+        f"{miss_words(limit, shape.values[metric].best, share)}"
     )

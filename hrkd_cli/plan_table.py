@@ -51,7 +51,7 @@ def plan_lines(document: PlanDocument) -> list[str]:
 def miss_words(limit: Limit, value: float | None, share: float) -> str:
     """Say by how much a value misses a limit."""
     if value is None or math.isinf(share):
-        return f"has an unknown {limit.metric.name}, {limit.text} is asked for"
+        return f"has no {limit.metric.name} that can be relied on, {limit.text} is asked for"
     shown = show(limit.metric.kind, value)
     return f"misses {limit.metric.name} by {100 * share:.0f} % ({shown}, {limit.text} is asked for)"
 

@@ -63,7 +63,7 @@ def recipe_beside(checkpoint: Path) -> Recipe | None:
     """Load the recipe of the run that a model folder stands in, or return None outside a run."""
     from hrkd.recipe_file import load_recipe
 
-    path = checkpoint.parent / "recipe.yaml"
+    path = checkpoint.resolve().parent / "recipe.yaml"
     return load_recipe(path) if path.is_file() else None
 
 

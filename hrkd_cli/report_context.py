@@ -24,7 +24,7 @@ def run_context(root: Path) -> dict[str, Any]:
     student = read_stage(run.student)
     history = student.details.get("history", []) if student else []
     return {
-        "title": f"hrkd run {root.name}",
+        "title": f"hrkd run {root.resolve().name}",
         "recipe": run.recipe.read_text(encoding="utf-8"),
         "training_curve": [{"step": step, "average": average} for step, average in history],
         "provenance": _hashes(run),

@@ -237,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, help="run folder, e.g. runs/demo")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=4, help="each with every length of a window")
+    parser.add_argument("--rounds", type=int, default=3, help="each with every length of a window")
     parser.add_argument("--output", type=Path, default=RESULTS / "train.json")
     return parser
 

@@ -92,7 +92,7 @@ def fetch_vader(cache: Path | None = None, archive: Path | None = None) -> Path:
         logger.info("fetching %s %s with pip", VADER.package, VADER.version)
         with tempfile.TemporaryDirectory(prefix="hrkd-fetch-") as temporary:
             return _unpack(VADER, _download(VADER, Path(temporary)), folder)
-    except OSError as error:
+    except (OSError, ArtifactError) as error:
         raise DataError(
             f"the VADER files cannot be written to `{folder}`: {error}",
             hint="free some space, or set HRKD_CACHE to another folder",

@@ -23,7 +23,8 @@ def command(
         list[Path] | None, typer.Option("--baseline", metavar="BUNDLE", help="Packed baseline; repeatable.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="What the device is called; its processor.")
+        str | None,
+        typer.Option("--device", metavar="NAME", help="Name of the device; its processor, or `device` beside another."),
     ] = None,
     beside: Annotated[
         Path | None, typer.Option("--beside", metavar="BENCH", help="Show it beside this bench.json or run.")

@@ -78,12 +78,13 @@ def command(
     require("`hrkd plan`", "export", "edge")
     from hrkd_bench.gate.budget import parse_budget
     from hrkd_cli.places import PlaceOptions
-    from hrkd_cli.plan import PlanRequest, make_plan, open_source
+    from hrkd_cli.plan import PlanRequest, make_plan, open_source, refuse_own_target
 
     output = Output(as_json, quiet)
     place = PlaceOptions(profile=profile, host=host, port=port, identity=identity, python=python, wheels=wheels)
     limits = parse_budget(budget)
     recipe, teacher = open_source(source, overrides, target=target, threads=threads)
+    refuse_own_target(recipe, host)
     folder = work or runs_dir / recipe.name / "plan"
     request = PlanRequest(limits, tuple(grid or ()), measured, folder, recipe_file)
     make_plan(recipe, teacher, request, output, place.place(output))

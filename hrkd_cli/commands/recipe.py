@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -41,4 +42,7 @@ def validate(recipe: RecipeArgument, overrides: Overrides = None, as_json: Json 
     from hrkd_cli.recipes import open_recipe
 
     loaded = open_recipe(recipe, overrides)
-    Output(as_json).result(loaded.model_dump(mode="json"), f"{recipe} is valid; `hrkd run {recipe}` runs it")
+    options = "".join(f" --set {shlex.quote(override)}" for override in overrides or ())
+    command = "distill" if loaded.student.per_domain else "run"
+    words = f"{recipe} is valid; `hrkd {command} {shlex.quote(recipe)}{options}` goes on from here"
+    Output(as_json).result(loaded.model_dump(mode="json"), words)

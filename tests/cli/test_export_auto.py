@@ -37,7 +37,7 @@ def export(student: Path, targets: Path, *options: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def document(student: Path, targets: Path) -> dict:
+def document(student: Path, targets: Path, undisturbed: None) -> dict:
     """The table that stands beside the winner."""
     assert export(student, targets, "--trim-vocab", "--max-drop-per-domain", "100", "--quiet") == 0
     return json.loads((student.parent / "bundles" / "auto.candidates.json").read_text(encoding="utf-8"))

@@ -198,6 +198,7 @@ def test_the_command_plans_for_real(hrkd, tiny_recipe, tmp_path) -> None:
         (("--budget", "p95=5ms", "--target", "avx3"), "target `avx3` is unknown"),
         (("--budget", "p95=5ms", "--port", "22"), "belong to --host"),
         (("--budget", "p95=5ms", "--host", "-oProxyCommand=x"), "is no host"),
+        (("--budget", "p95=5ms", "--host", "pi@device"), "is this machine's processor"),
     ],
 )
 def test_bad_input_is_refused_before_work(hrkd, tiny_recipe, tmp_path, arguments: tuple[str, ...], words: str) -> None:
@@ -212,6 +213,7 @@ def test_a_device_is_where_it_measures(hrkd, tiny_recipe, tmp_path, monkeypatch)
     """Prevents `--host` from being accepted while this machine is measured, and a build for an unreachable device."""
     options = ("--grid", "layers=1,2", "--grid", "width=16,32", "--grid", "precision=int8", "--measure", "4")
     work = tmp_path / "work"
+    elsewhere = ("--target", "arm64", "--work", work)
 
     def unreachable(target: Target) -> None:
         raise BenchError(f"{target.host}: no route")
@@ -220,7 +222,7 @@ def test_a_device_is_where_it_measures(hrkd, tiny_recipe, tmp_path, monkeypatch)
         raise BenchError(f"{len(bundles)} bundles for {target.host}")
 
     def call() -> str:
-        result = hrkd("plan", tiny_recipe, "--budget", "p50=1s", *options, "--host", "pi@device", "--work", work)
+        result = hrkd("plan", tiny_recipe, "--budget", "p50=1s", *options, "--host", "pi@device", *elsewhere)
         assert result.code == 2
         return result.err
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from hrkd.recipe import Recipe
-from hrkd_cli.recipes import bench_config, export_config, open_recipe, shipped_text
+from hrkd_cli.bundles import default_output
+from hrkd_cli.recipes import bench_config, export_config, open_recipe, recipe_beside, shipped_text
 
 
 def test_list_is_one_document_with_a_line_each(hrkd) -> None:
@@ -54,6 +57,26 @@ def test_overrides_reach_the_recipe(hrkd) -> None:
     """Prevents a `--set` that is parsed and then ignored."""
     result = hrkd("recipe", "validate", "demo", "--json", "--set", "student.layers=3", "--set", "seed=7")
     assert result.document["seed"] == 7
+
+
+def test_what_is_valid_is_said_with_all_that_made_it_so(hrkd) -> None:
+    """Prevents a suggested command that runs something else than was checked, or that is refused."""
+    overrides = ("--set", "student.layers=3", "--set", "name=a b")
+    assert (
+        "`hrkd run demo --set student.layers=3 --set 'name=a b'`" in hrkd("recipe", "validate", "demo", *overrides).out
+    )
+    assert "`hrkd distill demo" in hrkd("recipe", "validate", "demo", "--set", "student.per_domain=true").out
+
+
+def test_a_model_folder_called_dot_knows_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents an export from inside the folder that silently takes default settings, and a bundle in the wrong place."""
+    (tmp_path / "recipe.yaml").write_text(shipped_text("demo"), encoding="utf-8")
+    (tmp_path / "student").mkdir()
+    monkeypatch.chdir(tmp_path / "student")
+    recipe = recipe_beside(Path())
+    assert recipe is not None
+    assert default_output(Path(), recipe.export) == tmp_path / "bundles" / "int8"
+    assert default_output(Path("student"), recipe.export) == Path("bundles/int8")
 
 
 def test_export_options_go_over_the_runs_recipe() -> None:

@@ -24,8 +24,8 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, tiny_encod
 
 
 @pytest.fixture(scope="module")
-def run_folder(recipe: Path) -> Path:
-    """A finished run."""
+def run_folder(recipe: Path, undisturbed: None) -> Path:
+    """A finished run whose measurement is valid."""
     runs = recipe.parent / "runs"
     assert main(["run", str(recipe), "--runs-dir", str(runs), "--quiet"]) == 0
     return runs / "tiny"
@@ -62,6 +62,19 @@ def test_a_second_run_keeps_every_stage(recipe: Path, run_folder: Path, hrkd) ->
     assert result.err.count("kept, its inputs are unchanged") == 6
     after = hash_files(run_folder)
     assert {name for name in before if before[name] != after.get(name)} <= {"report.html"}
+
+
+def test_an_invalid_measurement_is_taken_again(recipe: Path, run_folder: Path, monkeypatch, hrkd) -> None:
+    """Prevents numbers of one noisy minute from staying for ever, while their report asks for a new measurement."""
+    bench = run_folder / "bench.json"
+    valid = json.loads(bench.read_text(encoding="utf-8"))
+    disturbed = {**valid, "results": [{**row, "valid": False, "invalid_reasons": ["?"]} for row in valid["results"]]}
+    bench.write_text(json.dumps(disturbed), encoding="utf-8")
+    monkeypatch.setattr("hrkd_cli.pipeline.here", lambda *_: valid)
+    result = hrkd("run", recipe, "--runs-dir", run_folder.parent)
+    assert result.code == 0, result.err
+    assert "bench: measured again" in result.err
+    assert json.loads(bench.read_text(encoding="utf-8")) == valid
 
 
 def test_a_refused_change_loses_nothing(recipe: Path, run_folder: Path, hrkd) -> None:

@@ -97,9 +97,14 @@ def headline(document: BenchDocument) -> str:
     )
 
 
-def cold_starts(document: BenchDocument) -> int:
-    """Return how often each model was started afresh: in every round, and as often as was asked for at least."""
-    return max(int(document.config.get(name) or 1) for name in ("rounds", "cold_starts"))
+def cold_start(document: BenchDocument, result: Result) -> str:
+    """Say what a cold start is, and how many there were."""
+    if document.browser is not None:
+        what = "from opening a fresh page, of which nothing is cached, to its first answer"
+    else:
+        what = "from starting a fresh process to its first answer, files in the page cache"
+    starts = len(result.cold_start.samples_ms)
+    return f"{what}, " + (f"median of {starts}" if starts > 1 else "once")
 
 
 def protocol_of(document: BenchDocument, device: str) -> str:

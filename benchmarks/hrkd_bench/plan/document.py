@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from hrkd_bench.document.schema import Estimate
-from hrkd_bench.gate.budget import METRICS, Budget, Limit
+from hrkd_bench.gate.budget import METRICS, Budget, Kind, Limit
 
 SCHEMA_VERSION: Literal[1] = 1
 PLANNED = ("p50", "p90", "p95", "p99", "size", "rss", "cold")
@@ -77,10 +77,14 @@ class PlannedShape(_Part):
         return (self.layers, self.hidden_size, self.attention_heads, self.intermediate_size)
 
     def misses(self, limits: Sequence[Limit]) -> dict[str, float]:
-        """Return by how much it misses each limit, as a share of it; infinite where nothing is known."""
+        """Return by how much it misses each limit, as a share of it; infinite where nothing is known.
+
+        A time that something disturbed is not known.
+        """
         missed = {}
         for limit in limits:
-            value = self.values[limit.metric.name].best
+            is_known = self.valid or limit.metric.kind is not Kind.TIME
+            value = self.values[limit.metric.name].best if is_known else None
             if value is None or not limit.holds(value):
                 missed[limit.metric.name] = math.inf if value is None else -limit.margin(value)
         return missed

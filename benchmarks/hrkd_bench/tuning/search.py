@@ -114,7 +114,7 @@ def tune(
     if manifest.engine != "onnxruntime" or "providers" in manifest.session:
         raise BenchError(
             f"`{bundle}` does not run on onnxruntime's processor provider, which is all that can be tuned",
-            hint="measure it without --tune",
+            hint="`hrkd bench` measures it as it is",
         )
     most = available_cpus() if granted is None else granted
     with TemporaryDirectory(prefix="hrkd-tune-") as name:

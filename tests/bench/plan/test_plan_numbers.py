@@ -198,6 +198,13 @@ def test_an_unknown_number_does_not_fit() -> None:
     assert within([planned("small", 1, 1, 1e6)], limits) == []
 
 
+def test_a_disturbed_time_does_not_fit() -> None:
+    """Prevents a student from being chosen, and a recipe written, by a time that stands under INVALID; size is no time."""
+    shape = planned("small", 1, 1, 1e6, measured=True).model_copy(update={"valid": False})
+    assert within([shape], planned_limits(parse_budget("p95=5ms,size=5MB"))) == []
+    assert within([shape], planned_limits(parse_budget("size=5MB"))) == [shape]
+
+
 def test_a_measurement_overrules_its_prediction() -> None:
     """Prevents a shape from staying in the plan after its measurement missed the budget."""
     shape = planned("small", 1, 1, 1e6)

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from hrkd.errors import ArtifactError, BenchError, MissingExtraError
-from hrkd_bench.claims.words import headline, milliseconds, missing_percentiles, points, protocol_of, size
+from hrkd_bench.claims.words import cold_start, headline, milliseconds, missing_percentiles, points, protocol_of, size
 from hrkd_bench.device.merge import with_device
 from hrkd_bench.document.schema import Percentiles, read_document
 from hrkd_bench.report.figures import accuracy_figure, latency_figure, size_figure
@@ -105,6 +105,16 @@ def test_every_device_is_described(document: dict[str, Any], tmp_path: Path) -> 
     """Prevents numbers of a board from standing beside the description of another machine only."""
     document["environments"] = {"shelf": {**document["environment"], "cpu": "Cortex-A76"}}
     assert "<dt>shelf</dt><dd>Cortex-A76" in render(document, tmp_path)
+
+
+def test_a_cold_start_is_counted_and_told_as_it_was(document: dict[str, Any], tmp_path: Path) -> None:
+    """Prevents the number of starts that was asked for, and words of a process, from describing one opened page."""
+    for result in document["results"]:
+        result["cold_start"]["samples_ms"] = [5.0]
+    assert "a fresh process to its first answer, files in the page cache, once." in render(document, tmp_path)
+    first = read_document(document)
+    browser = first.model_copy(update={"browser": object()})
+    assert cold_start(browser, first.results[0]).startswith("from opening a fresh page")
 
 
 def test_a_device_does_not_stand_under_this_machines_limits(document: dict[str, Any], tmp_path: Path) -> None:

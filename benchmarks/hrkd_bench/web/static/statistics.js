@@ -1,4 +1,4 @@
-// What may be said about latencies, by the rules of the Python side (`hrkd_bench.latency`).
+// What may be said about latencies, by the rules of the Python side (`hrkd_bench.claims.latency`).
 
 /** The quantile between two samples is interpolated linearly. */
 export function quantile(sorted, share) {
