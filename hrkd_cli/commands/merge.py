@@ -24,7 +24,7 @@ def command(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option("--device", metavar="NAME", help="Name of the device; its processor, or `device` beside another."),
+        typer.Option("--device", metavar="NAME", help="The device's name; its processor, or `device` with --beside."),
     ] = None,
     beside: Annotated[
         Path | None, typer.Option("--beside", metavar="BENCH", help="Show it beside this bench.json or run.")

@@ -69,7 +69,7 @@ def test_what_is_valid_is_said_with_all_that_made_it_so(hrkd) -> None:
 
 
 def test_a_model_folder_called_dot_knows_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prevents an export from inside the folder that silently takes default settings, and a bundle in the wrong place."""
+    """Prevents an export from inside the folder that silently takes default settings."""
     (tmp_path / "recipe.yaml").write_text(shipped_text("demo"), encoding="utf-8")
     (tmp_path / "student").mkdir()
     monkeypatch.chdir(tmp_path / "student")

@@ -199,7 +199,7 @@ def test_an_unknown_number_does_not_fit() -> None:
 
 
 def test_a_disturbed_time_does_not_fit() -> None:
-    """Prevents a student from being chosen, and a recipe written, by a time that stands under INVALID; size is no time."""
+    """Prevents a student from being chosen by a time that stands under INVALID; its size is known all the same."""
     shape = planned("small", 1, 1, 1e6, measured=True).model_copy(update={"valid": False})
     assert within([shape], planned_limits(parse_budget("p95=5ms,size=5MB"))) == []
     assert within([shape], planned_limits(parse_budget("size=5MB"))) == [shape]
