@@ -12,7 +12,7 @@ from hrkd.errors import ArtifactError
 from hrkd.recipe import ExportConfig, Quantization, Recipe
 from hrkd.shape import to_json
 from hrkd_cli.output import Output
-from hrkd_cli.recipes import export_config
+from hrkd_cli.recipes import export_config, run_of
 from hrkd_export import export_bundle, inputs_hash
 from hrkd_export.inputs import Role
 
@@ -31,7 +31,7 @@ def default_output(checkpoint: Path, config: ExportConfig) -> Path:
     """Return the bundle folder of a model folder inside its run: ``bundles/int8``, ``bundles/teacher-fp32``, ..."""
     way = str(config.quantize or "fp32")
     name = f"teacher-{way}" if role_of(checkpoint) == TEACHER else way
-    run = checkpoint.parent if checkpoint.name not in ("", "..") else checkpoint.resolve().parent
+    run = checkpoint.parent if checkpoint.name not in ("", "..") else run_of(checkpoint)
     return run / "bundles" / name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -59,11 +60,16 @@ def open_recipe(name_or_path: str, overrides: Sequence[str] | None = None) -> Re
     return load_recipe(path, overrides or ())
 
 
+def run_of(checkpoint: Path) -> Path:
+    """Return the folder that a model folder stands in, also where it is called ``.``; a link stands where it stands."""
+    return Path(os.path.abspath(checkpoint)).parent  # noqa: PTH100  (`resolve` would follow the link)
+
+
 def recipe_beside(checkpoint: Path) -> Recipe | None:
     """Load the recipe of the run that a model folder stands in, or return None outside a run."""
     from hrkd.recipe_file import load_recipe
 
-    path = checkpoint.resolve().parent / "recipe.yaml"
+    path = run_of(checkpoint) / "recipe.yaml"
     return load_recipe(path) if path.is_file() else None
 
 

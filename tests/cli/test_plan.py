@@ -168,7 +168,7 @@ def test_the_machine_is_watched_between_runs(template, tiny_recipe, tmp_path, mo
     assert any("speed changed" in note for note in document["notes"])
 
 
-def test_the_command_plans_for_real(hrkd, tiny_recipe, tmp_path) -> None:
+def test_the_command_plans_for_real(hrkd, tiny_recipe, tmp_path, undisturbed) -> None:
     """Prevents a command whose parts fit only in tests: real exports, real processes, a recipe that is valid."""
     target = tmp_path / "planned.yaml"
     options = ("--grid", "layers=1,2", "--grid", "width=16,32", "--grid", "precision=int8", "--measure", "4")
@@ -198,7 +198,7 @@ def test_the_command_plans_for_real(hrkd, tiny_recipe, tmp_path) -> None:
         (("--budget", "p95=5ms", "--target", "avx3"), "target `avx3` is unknown"),
         (("--budget", "p95=5ms", "--port", "22"), "belong to --host"),
         (("--budget", "p95=5ms", "--host", "-oProxyCommand=x"), "is no host"),
-        (("--budget", "p95=5ms", "--host", "pi@device"), "is this machine's processor"),
+        (("--budget", "p95=5ms", "--host", "pi@device", "--target", "auto"), "is this machine's processor"),
     ],
 )
 def test_bad_input_is_refused_before_work(hrkd, tiny_recipe, tmp_path, arguments: tuple[str, ...], words: str) -> None:

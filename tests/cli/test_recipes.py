@@ -61,10 +61,9 @@ def test_overrides_reach_the_recipe(hrkd) -> None:
 
 def test_what_is_valid_is_said_with_all_that_made_it_so(hrkd) -> None:
     """Prevents a suggested command that runs something else than was checked, or that is refused."""
-    overrides = ("--set", "student.layers=3", "--set", "name=a b")
-    assert (
-        "`hrkd run demo --set student.layers=3 --set 'name=a b'`" in hrkd("recipe", "validate", "demo", *overrides).out
-    )
+    overrides = ("--set", "student.layers=3", "--set", "data.domains=[movies, news]")
+    said = hrkd("recipe", "validate", "demo", *overrides).out
+    assert "`hrkd run demo --set student.layers=3 --set 'data.domains=[movies, news]'`" in said
     assert "`hrkd distill demo" in hrkd("recipe", "validate", "demo", "--set", "student.per_domain=true").out
 
 
