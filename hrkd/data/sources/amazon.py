@@ -27,6 +27,7 @@ SPLIT_FILE = "splits.csv"
 _RECORD = re.compile(rb"<review>(.*?)</review>", re.DOTALL)
 _BODY = re.compile(rb"<review_text>(.*?)</review_text>", re.DOTALL)
 _SPLIT_COLUMNS = ("domain", "label", "position", "split")
+_MOST_DIGITS = 9  # more are no place in any file, and Python refuses to read thousands
 
 Place = tuple[str, str, int]
 """Domain, label, and 0-based position in that file."""
@@ -145,9 +146,10 @@ def _parse_line(line: dict[str, str], where: str) -> tuple[Place, Split]:
     split = parse_split(line["split"] or "")
     if split is None:
         raise DataError(f"{where}: split is {line['split']!r}", hint="write train, validation or test")
-    if not (line["position"] or "").isdecimal():
-        raise DataError(f"{where}: position is {line['position']!r}", hint="write a whole number, counted from 0")
-    return (line["domain"], line["label"], int(line["position"])), split
+    position = line["position"] or ""
+    if not position.isdecimal() or len(position) > _MOST_DIGITS:
+        raise DataError(f"{where}: position is {position!r:.40}", hint="write a whole number, counted from 0")
+    return (line["domain"], line["label"], int(position)), split
 
 
 def _folder(config: DataConfig) -> Path:

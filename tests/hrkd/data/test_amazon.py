@@ -90,6 +90,7 @@ def test_unused_split_file_is_mentioned(folder: Path, caplog: pytest.LogCaptureF
         (lambda lines: [*lines, "dvd,positive,0,test"], "line 42 names a review that does not exist: dvd"),
         (lambda lines: [*lines[:-1], "books,positive,9,tset"], "line 41: split is 'tset'"),
         (lambda lines: [*lines[:-1], "books,positive,x,test"], "line 41: position is 'x'"),
+        (lambda lines: [*lines[:-1], f"books,positive,{'9' * 5001},test"], "line 41: position is '99"),
         (lambda lines: ["domain,label,split", *lines[1:]], "no column `position`"),
     ],
 )
