@@ -28,7 +28,7 @@ from hrkd_bench.examples import EvaluationTexts, choose, read_examples
 from hrkd_bench.limits.confinement import Limits
 from hrkd_bench.machine import disturbance
 from hrkd_bench.machine.environment import Environment, describe_environment
-from hrkd_bench.measurement.measure import BATCH_SIZE, SEED, Progress, measure
+from hrkd_bench.measurement.measure import BATCH_SIZE, SEED, Progress, measure, no_progress
 from hrkd_bench.measurement.samples import Measurement, Session
 from hrkd_bench.subjects import Subject, check_comparable, subject_of, with_unique_names
 
@@ -93,7 +93,7 @@ def bench_subjects(
         texts,
         positions,
         config,
-        progress or _no_progress,
+        progress or no_progress,
         num_baselines=len(baselines),
         limits=limits,
     )
@@ -228,7 +228,3 @@ def _describe_texts(texts: EvaluationTexts, truth: Truth, first: Measurement) ->
         },
         sha256=sha256_file(texts.path),
     )
-
-
-def _no_progress(phase: str, done: int, total: int) -> None:
-    """Report to nobody."""

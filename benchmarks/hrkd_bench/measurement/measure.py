@@ -40,6 +40,10 @@ _THROUGHPUT_PASSES = 3
 _PATIENCE = 2.0  # an open loop that takes this many times its planned time is given up: it is saturated
 
 
+def no_progress(phase: str, done: int, total: int) -> None:
+    """Report to nobody."""
+
+
 def measure(
     subjects: Sequence[Subject],
     texts: EvaluationTexts,

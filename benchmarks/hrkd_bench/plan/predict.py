@@ -89,13 +89,15 @@ def predict(
 
 
 def value_of(metric: str, result: Result) -> float | None:
-    """Return a planned metric of a measurement; None where it was not measured."""
-    if metric in LATENCIES:
-        latency: float | None = getattr(result.latency_ms.end_to_end, metric)
-        return latency
+    """Return a planned metric of a measurement; None where it was not measured, or is none that a plan knows."""
+    if metric == "size":
+        return float(result.size_bytes)
     if metric == "rss":
         return None if result.peak_rss_bytes is None else float(result.peak_rss_bytes)
-    return float(result.size_bytes) if metric == "size" else result.cold_start_ms
+    if metric == "cold":
+        return result.cold_start_ms
+    latency: float | None = getattr(result.latency_ms.end_to_end, metric) if metric in LATENCIES else None
+    return latency
 
 
 def _law(metric: str, arithmetic: str, same: Sequence[Candidate], measured: Mapping[str, Result]) -> _Law:

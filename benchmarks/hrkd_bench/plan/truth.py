@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from hrkd.recipe import PlanConfig
 from hrkd_bench.claims.words import NOT_AVAILABLE
-from hrkd_bench.document.schema import BenchDocument, Result
+from hrkd_bench.document.schema import BenchDocument
 from hrkd_bench.gate.budget import METRICS, Kind, show
+from hrkd_bench.plan.predict import value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +86,11 @@ def prediction_against_truth(plan: PlanConfig, document: BenchDocument) -> PlanC
     if not student.valid:
         caveats.append(f"the measurement is invalid: {'; '.join(student.invalid_reasons)}")
     expectations = [
-        Expectation(name, number.predicted, number.low, number.high, number.untrained, _truth(name, student))
+        Expectation(name, number.predicted, number.low, number.high, number.untrained, value_of(name, student))
         for name, number in plan.numbers.items()
         if name in METRICS
     ]
     return PlanCheck(plan.shape, expectations, caveats)
-
-
-def _truth(name: str, student: Result) -> float | None:
-    if name == "size":
-        return float(student.size_bytes)
-    if name == "rss":
-        return None if student.peak_rss_bytes is None else float(student.peak_rss_bytes)
-    if name == "cold":
-        return student.cold_start_ms
-    value: float | None = getattr(student.latency_ms.end_to_end, name, None)
-    return value
 
 
 def _shown(kind: Kind, value: float | None) -> str:

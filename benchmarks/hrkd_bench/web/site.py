@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from hrkd.artifact import hash_files, new_folder, write_json, write_text
 from hrkd.bundle import EVAL, MANIFEST, MODEL, TOKENIZER, Manifest, read_eval
 from hrkd.errors import ArtifactError
+from hrkd_bench.measurement.measure import Progress, no_progress
 from hrkd_bench.runtime import Classifier
 from hrkd_bench.web.assets import find_assets
 from hrkd_bench.web.isolation import ISOLATION
@@ -24,8 +25,6 @@ FACTS = "site.json"
 BUNDLE_FOLDER = "bundle"
 VENDOR_FOLDER = "vendor"
 _SUMS_PLACE = 'data-sums=""'
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ def write_site(
         check_tokenizer(bundle)
         libraries = find_assets(assets, npm_cache)
         examples = read_eval(bundle, classifier.manifest) if with_texts else []
-        write_json(target / FACTS, page_facts(classifier, examples, progress or _no_progress))
+        write_json(target / FACTS, page_facts(classifier, examples, progress or no_progress))
         _copy(bundle, target, libraries, with_texts)
         _seal(target)
         sizes = {path.relative_to(target).as_posix(): path.stat().st_size for path in _files(target)}
@@ -160,7 +159,3 @@ def _is_page(folder: Path) -> bool:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _no_progress(phase: str, done: int, total: int) -> None:
-    """Report to nobody."""

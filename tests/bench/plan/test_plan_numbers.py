@@ -233,7 +233,7 @@ def test_the_truth_is_held_against_the_prediction(document: dict[str, Any]) -> N
             "shape": "3x384-int8",
             "processor": document["environment"]["cpu"],
             "threads": student["threads"],
-            "numbers": {"p50": number, "p99": number, "size": number | {"predicted": 900.0}},
+            "numbers": {"p50": number, "p99": number, "size": number | {"predicted": 900.0}, "drop": number},
         }
     )
     check = prediction_against_truth(plan, read_document(document))
@@ -243,6 +243,7 @@ def test_the_truth_is_held_against_the_prediction(document: dict[str, Any]) -> N
     assert found["p50"].error == pytest.approx(0.1)
     assert found["p50"].untrained_error == pytest.approx(-0.05)
     assert found["p99"].error is None
+    assert found["drop"].truth is None  # nothing that a plan can know, so no other number may stand in for it
     assert found["size"].error == pytest.approx(-0.1)
     assert all(isinstance(cell, str) for cell in found["p99"].cells())
     other = prediction_against_truth(
