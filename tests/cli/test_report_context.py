@@ -51,3 +51,9 @@ def test_a_damaged_graph_is_a_note(run: Path, text: str, message: str) -> None:
     context = run_context(run)
     assert "graph" not in context
     assert message in context["graph_problem"]
+
+
+def test_a_run_called_dot_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a page titled "hrkd run " from a report that is made inside the run's folder."""
+    monkeypatch.chdir(run)
+    assert run_context(Path())["title"] == f"hrkd run {run.name}"

@@ -117,6 +117,14 @@ def test_a_cold_start_is_counted_and_told_as_it_was(document: dict[str, Any], tm
     assert cold_start(browser, first.results[0]).startswith("from opening a fresh page")
 
 
+def test_each_interval_of_a_step_says_what_it_rests_on(document: dict[str, Any], tmp_path: Path) -> None:
+    """Prevents an interval of speed, which is Student's over rounds, from being read as one over paired texts."""
+    for comparison in document["comparisons"]:
+        comparison["verdict"] = "FASTER"
+    steps = render(document, tmp_path).partition("<h2>Step by step</h2>")[2].partition("</section>")[0]
+    assert "accuracy: paired by text. Speed: Student&#39;s, over rounds" in steps
+
+
 def test_a_device_does_not_stand_under_this_machines_limits(document: dict[str, Any], tmp_path: Path) -> None:
     """Prevents a board that measured everything, unlimited, from being read as one under the host's profile."""
     profile = {"name": "1-core", "label": "one core", "cpus": [0], "quota": None, "memory_bytes": None}
