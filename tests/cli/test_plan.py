@@ -133,6 +133,22 @@ def test_an_impossible_budget_names_limit_and_distance(template, tiny_recipe, tm
     assert not (tmp_path / "planned.yaml").exists()
 
 
+def test_a_disturbed_plan_writes_no_recipe(template, tiny_recipe, tmp_path, monkeypatch, capsys) -> None:
+    """Prevents a recipe, and exit code 0, from times that stand under INVALID in the same output."""
+
+    class Disturbed(FakeDevice):
+        def measure(self, bundles: Sequence[Path], *given: object) -> dict[str, Any]:
+            document = super().measure(bundles, *given)
+            for result in document["results"]:
+                result |= {"valid": False, "invalid_reasons": ["stolen"]}
+            return document
+
+    grid = ("layers=1,2", "width=16,32", "precision=int8")  # every shape is measured
+    with pytest.raises(BudgetMissed, match="can be relied on"):
+        planned(Disturbed(template), tiny_recipe, "p50=10ms", tmp_path, monkeypatch, capsys, grid=grid)
+    assert not (tmp_path / "planned.yaml").exists()
+
+
 def test_a_recipe_file_is_never_replaced(template, tiny_recipe, tmp_path, monkeypatch, capsys) -> None:
     """Prevents the loss of a recipe, and minutes of work before the refusal."""
     (tmp_path / "planned.yaml").write_text("mine", encoding="utf-8")
