@@ -108,7 +108,7 @@ class BenchConfig(Section):
     """Measure at most this many evaluation texts, stratified by domain; all of them when left out."""
     min_samples: PositiveInt = 700
     """Answers of each subject to time at least, p99 needs 662; few texts are repeated in passes."""
-    min_seconds: NonNegativeFloat = 2.0
+    min_seconds: NonNegativeFloat = 5.0
     """Seconds of answers to time of each subject, about; a fast one repeats its texts until they are full."""
     smallest_difference: Fraction = 0.03
     """Share of the latency that matters: faster or slower is said when the whole interval lies beyond it."""

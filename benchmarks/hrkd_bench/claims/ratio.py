@@ -1,5 +1,8 @@
 """How many times faster one subject is than another, and whether that may be said.
 
+A text is compared with itself: both subjects answer it within a second, and a slow moment of one of them spoils a few
+of the ratios, which their median ignores, while in a median over texts of all lengths it would move the whole.
+
 A bootstrap over texts alone is too narrow: two processes of the same program differ by where their memory lies. Here a
 round is one observation: fresh processes of both subjects on the same texts, in turns. The logarithms of the rounds'
 ratios have a mean and a spread, and Student's interval covers texts, processes and slow minutes alike.
@@ -19,13 +22,13 @@ from hrkd_bench.measurement.samples import Milliseconds
 
 
 def round_ratios(baseline: Sequence[Milliseconds], subject: Sequence[Milliseconds]) -> list[float]:
-    """Return how many times faster the subject's median is, round by round.
+    """Return how many times faster the subject answers a text, the median over texts, round by round.
 
     Args:
-        baseline: Latencies of each round.
-        subject: Likewise, on the same texts in each round.
+        baseline: Latency of each text of each round.
+        subject: Likewise, of the same texts in the same order.
     """
-    return [float(np.median(slow) / np.median(fast)) for slow, fast in zip(baseline, subject, strict=True)]
+    return [float(np.median(slow / fast)) for slow, fast in zip(baseline, subject, strict=True)]
 
 
 def ratio_interval(ratios: Sequence[float]) -> Interval:

@@ -99,7 +99,7 @@ def compare(subject: Measurement, baseline: Measurement, truth: Truth, smallest_
     average, baseline_average = (
         accuracy(predictions, truth.labels, truth.domains, truth.domain_names).average for predictions in (own, other)
     )
-    ratios = ratio.round_ratios(baseline.samples.by_round(), subject.samples.by_round())
+    ratios = ratio.round_ratios(baseline.samples.text_ms_by_round(), subject.samples.text_ms_by_round())
     if len(ratios) > 1:
         speedup = ratio.ratio_interval(ratios)
         verdict = ratio.verdict(speedup, smallest_difference)

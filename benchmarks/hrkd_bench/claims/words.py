@@ -63,7 +63,7 @@ def comparison_sentence(document: BenchDocument, comparison: Comparison) -> str:
     subject, baseline = document.result(comparison.subject), document.result(comparison.baseline)
     return (
         f"{subject_label(subject)} against {subject_label(baseline)}: "
-        f"{_times(comparison.size_ratio, 'smaller', 'larger')}, {_speed(comparison)} at p50, "
+        f"{_times(comparison.size_ratio, 'smaller', 'larger')}, {_speed(comparison)} text by text, "
         f"{_accuracy(comparison, baseline)}"
     )
 
@@ -126,7 +126,7 @@ def speed_interval(document: BenchDocument) -> str:
     """Say what the intervals of ratios of times rest on."""
     if any(comparison.verdict is None for comparison in document.comparisons):
         return "Speed: likewise, from one round, which says nothing about how much processes differ."
-    return "Speed: Student's, over rounds of fresh processes that take turns."
+    return "Speed: the median over texts, each against itself; Student's, over rounds of fresh processes in turns."
 
 
 def invalid_reasons(document: BenchDocument) -> list[str]:

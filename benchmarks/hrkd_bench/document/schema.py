@@ -116,8 +116,9 @@ class Comparison(Part):
 
     Attributes:
         size_ratio: How many times smaller the subject is.
-        speedup_p50: How many times faster its median end-to-end latency is: the geometric mean over rounds, each with
-            fresh processes. The interval is Student's over the rounds, and over texts alone where there was one.
+        speedup_p50: How many times faster it answers a text, end to end: the median over texts, each against itself in
+            the same round, and the geometric mean over rounds, each with fresh processes. The interval is Student's
+            over the rounds, and over texts alone where there was one.
         speedup_rounds: The ratio of each round.
         verdict: FASTER or SLOWER where the whole interval lies beyond ``smallest_difference``; None after one round,
             which does not say how much rounds differ.

@@ -211,9 +211,9 @@ class _Campaign:
         if periods is not None:
             self.throttled_periods = (self.throttled_periods or 0) + periods
 
-    def _report(self, texts: int) -> None:
-        self._done += texts
-        self.progress("measuring", self._done, len(self.entries) * len(self.subjects))
+    def _report(self, answers: int) -> None:
+        self._done += answers
+        self.progress("measuring", self._done, len(self.entries) * sum(self._repeats or ()))
 
 
 def _check_names(subject: Subject, answer: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ hits all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from statistics import median
 from typing import Any
 
@@ -29,7 +30,7 @@ _LENGTH_TEXTS = 16
 _NANOSECONDS = 1e-6  # in milliseconds
 
 Done = Callable[[int], None]
-"""Called with how many texts were measured just now."""
+"""Called with how many answers were timed just now."""
 
 
 class Recorder:
@@ -105,16 +106,23 @@ def measure_texts(
     repeats: Sequence[int],
     done: Done,
 ) -> None:
-    """Let the workers take turns over one round's texts, each as often as its number of repeats says."""
-    for turn, part in enumerate(np.array_split(chunk, max(1, len(chunk) // _TEXTS_PER_TURN))):
+    """Let the workers take turns over one round's texts, each as often as its number of repeats says.
+
+    They go over the texts together as often as the least repeats allow, so that turns stay short: what is measured in
+    long turns is measured far apart.
+    """
+    parts = np.array_split(chunk, max(1, len(chunk) // _TEXTS_PER_TURN))
+    passes = min(repeats)
+    for turn, (number_of_pass, part) in enumerate(product(range(passes), parts)):
         for place in range(len(workers)):
             which = (place + turn + number) % len(workers)
-            entries = np.tile(part, repeats[which])
+            before, after = (repeats[which] * end // passes for end in (number_of_pass, number_of_pass + 1))
+            entries = np.tile(part, after - before)
             run(workers[which], part[:_REWARM_TEXTS])
             for start in range(0, len(entries), _TEXTS_PER_REQUEST):
                 request = entries[start : start + _TEXTS_PER_REQUEST]
                 recorders[which].add(number, request, run(workers[which], request))
-            done(len(part))
+            done(len(entries))
 
 
 def measure_lengths(

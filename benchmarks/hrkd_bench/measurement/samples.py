@@ -46,13 +46,12 @@ class Samples:
     @property
     def text_ms(self) -> Milliseconds:
         """End-to-end time of each text, shape (n,): the median where it was answered several times."""
-        order = np.argsort(self.text, kind="stable")
-        starts = np.flatnonzero(np.diff(self.text[order], prepend=-1))
-        return np.asarray([np.median(part) for part in np.split(self.end_to_end_ms[order], starts[1:])])
+        return _text_medians(self.text, self.end_to_end_ms)
 
-    def by_round(self) -> list[Milliseconds]:
-        """Return the end-to-end times of each round."""
-        return [self.end_to_end_ms[self.round == number] for number in np.unique(self.round)]
+    def text_ms_by_round(self) -> list[Milliseconds]:
+        """Return the same within each round, in ascending order of the round's texts."""
+        rounds = [self.round == number for number in np.unique(self.round)]
+        return [_text_medians(self.text[chosen], self.end_to_end_ms[chosen]) for chosen in rounds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +144,9 @@ class Session:
     before: Snapshot
     after: Snapshot
     throttled_periods: int | None = None
+
+
+def _text_medians(text: Ids, times: Milliseconds) -> Milliseconds:
+    order = np.argsort(text, kind="stable")
+    starts = np.flatnonzero(np.diff(text[order], prepend=-1))
+    return np.asarray([np.median(part) for part in np.split(times[order], starts[1:])])

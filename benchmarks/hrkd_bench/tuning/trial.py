@@ -73,7 +73,7 @@ class Trial:
     Attributes:
         settings: What was tried.
         against: What it was compared with.
-        speedup: How many times faster its median answer is, with Student's interval over rounds.
+        speedup: How many times faster it answers a text, the median over texts, with Student's interval over rounds.
         verdict: FASTER or SLOWER where the whole interval lies beyond the difference that matters.
         p50_ms: Median of all its answers.
         against_p50_ms: Likewise of the other.
@@ -135,7 +135,7 @@ def run_trial(candidate: Side, incumbent: Side, number_of_rounds: int, plan: Pla
             rounds.measure_texts(workers, recorders, number, chunk, (1, 1), _nothing)
             held = [worker.ask("memory")["rss_bytes"] for worker in workers]
     old, new = (recorder.samples(plan.positions) for recorder in recorders)
-    speedup = ratio.ratio_interval(ratio.round_ratios(old.by_round(), new.by_round()))
+    speedup = ratio.ratio_interval(ratio.round_ratios(old.text_ms_by_round(), new.text_ms_by_round()))
     return Trial(
         settings=candidate.settings,
         against=incumbent.settings,

@@ -59,7 +59,7 @@ def test_one_round_claims_no_more_than_its_interval(value: float, low: float, hi
         **unchanged,
     )
     document: Any = SimpleNamespace(result=lambda name: result)
-    assert f", {words} at p50" in comparison_sentence(document, comparison)
+    assert f", {words} text by text" in comparison_sentence(document, comparison)
 
 
 def test_identical_samples_are_equally_fast() -> None:

@@ -78,6 +78,16 @@ def test_rounds_are_compared_with_their_own_texts() -> None:
     assert (interval.low, interval.value, interval.high) == pytest.approx((2.0, 2.0, 2.0))
 
 
+def test_a_slow_moment_of_one_subject_does_not_move_the_ratio() -> None:
+    """Prevents a neighbour's burst during one subject's turns from being read as a difference between the two."""
+    generator = np.random.default_rng(0)
+    baseline = generator.lognormal(0, 0.5, TEXTS)
+    subject = baseline * generator.lognormal(0, 0.02, TEXTS)
+    subject[: TEXTS // 5] *= 2
+    assert abs(round_ratios([baseline], [subject])[0] - 1) < 0.01
+    assert np.median(subject) > 1.05 * np.median(baseline)  # what a ratio of medians would have made of it
+
+
 def test_groups_are_compared_by_welch() -> None:
     """Prevents an interval without a width from blocks that differ, and a ratio upside down."""
     generator = np.random.default_rng(0)

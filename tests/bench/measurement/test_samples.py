@@ -47,7 +47,7 @@ def test_answers_stay_with_their_texts() -> None:
     assert samples.logits.tolist() == [[4.0, 0.0], [7.0, 0.0], [9.0, 0.0]]
     assert samples.end_to_end_ms.tolist() == [9.0, 4.0, 7.0, 14.0, 18.0, 8.0, 12.0, 12.0]
     assert samples.text_ms.tolist() == [10.0, 10.5, 13.5]
-    assert [times.tolist() for times in samples.by_round()] == [[9.0, 4.0, 7.0], [14.0, 18.0, 8.0], [12.0, 12.0]]
+    assert [times.tolist() for times in samples.text_ms_by_round()] == [[4.0, 7.0, 9.0], [8.0, 14.0, 18.0], [12.0]]
 
 
 def test_nan_is_refused() -> None:

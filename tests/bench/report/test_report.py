@@ -122,7 +122,7 @@ def test_each_interval_of_a_step_says_what_it_rests_on(document: dict[str, Any],
     for comparison in document["comparisons"]:
         comparison["verdict"] = "FASTER"
     steps = render(document, tmp_path).partition("<h2>Step by step</h2>")[2].partition("</section>")[0]
-    assert "accuracy: paired by text. Speed: Student&#39;s, over rounds" in steps
+    assert "accuracy: paired by text. Speed: the median over texts, each against itself; Student&#39;s, over" in steps
 
 
 def test_a_device_does_not_stand_under_this_machines_limits(document: dict[str, Any], tmp_path: Path) -> None:
@@ -239,14 +239,14 @@ def test_comparison_in_words(document: dict[str, Any]) -> None:
         "verdict": "FASTER",
     }
     assert comparison_lines(document) == [
-        "small (onnxruntime, int8) against big (onnxruntime, fp32): 5.2x smaller, 9.8x faster (9.5 to 10.1) at p50, "
-        "keeps 96.4 % of the teacher's average accuracy (-3.3 points, 95 % interval -4.1 to -2.5)"
+        "small (onnxruntime, int8) against big (onnxruntime, fp32): 5.2x smaller, 9.8x faster (9.5 to 10.1) text by "
+        "text, keeps 96.4 % of the teacher's average accuracy (-3.3 points, 95 % interval -4.1 to -2.5)"
     ]
     comparison |= {"size_ratio": 0.5, "speedup_p50": {"value": 0.5, "low": 0.4, "high": 0.8}, "retained_accuracy": None}
     comparison["verdict"] = "SLOWER"
     document["results"][0]["role"] = "student"
     [line] = comparison_lines(document)
-    assert "2.0x larger, 2.0x slower (1.2 to 2.5) at p50, average accuracy -3.3 points" in line
+    assert "2.0x larger, 2.0x slower (1.2 to 2.5) text by text, average accuracy -3.3 points" in line
     comparison |= {"size_ratio": 1.01, "speedup_p50": {"value": 0.99, "low": 0.9, "high": 1.1}}
     comparison["verdict"] = "NOT SIGNIFICANT"
     assert "the same size, no significant difference in speed (0.90 to 1.10x)" in comparison_lines(document)[0]
@@ -263,7 +263,7 @@ def test_a_small_certain_gain_is_told_with_two_decimals(document: dict[str, Any]
     """Prevents "1.0x faster (1.0 to 1.1)", which says nothing."""
     gain = {"speedup_p50": {"value": 1.06, "low": 1.04, "high": 1.08}, "verdict": "FASTER"}
     document["comparisons"][0] |= gain
-    assert "1.06x faster (1.04 to 1.08) at p50" in comparison_lines(document)[0]
+    assert "1.06x faster (1.04 to 1.08) text by text" in comparison_lines(document)[0]
 
 
 def test_headline_without_a_baseline(document: dict[str, Any], tmp_path: Path) -> None:
