@@ -169,7 +169,7 @@ def test_accuracy_cannot_be_planned(template, tiny_recipe, tmp_path, monkeypatch
 
 
 def test_the_machine_is_watched_between_runs(template, tiny_recipe, tmp_path, monkeypatch, capsys) -> None:
-    """Prevents two runs on a machine that slowed down between them from being mixed without a word."""
+    """Prevents runs on a machine that slowed down between them from being mixed: one speed's law is no other's."""
 
     class Slowing(FakeDevice):
         def measure(self, bundles: Sequence[Path], *given: object) -> dict[str, Any]:
@@ -180,8 +180,14 @@ def test_the_machine_is_watched_between_runs(template, tiny_recipe, tmp_path, mo
 
     device = Slowing(template)
     document = planned(device, tiny_recipe, "p50=850us", tmp_path, monkeypatch, capsys)
-    assert len(device.runs) > 1
+    assert len(device.runs) > 2
     assert any("speed changed" in note for note in document["notes"])
+    medians = [shape["values"]["p50"]["measured"] for shape in document["shapes"]]
+    quiet = planned(FakeDevice(template), tiny_recipe, "p50=850us", tmp_path / "quiet", monkeypatch, capsys)
+    before = {shape["name"]: shape["values"]["p50"]["measured"] for shape in quiet["shapes"]}
+    both = [(now, before[shape["name"]]) for now, shape in zip(medians, document["shapes"], strict=True)]
+    assert [now / then for now, then in both if now and then] == pytest.approx([1.2] * sum(map(all, both)))
+    assert sum(map(all, both)) >= 4
 
 
 def test_the_command_plans_for_real(hrkd, tiny_recipe, tmp_path, undisturbed) -> None:
