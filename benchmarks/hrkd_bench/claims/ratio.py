@@ -1,7 +1,7 @@
 """How many times faster one subject is than another, and whether that may be said.
 
-A text is compared with itself: both subjects answer it within a second, and a slow moment of one of them spoils a few
-of the ratios, which their median ignores, while in a median over texts of all lengths it would move the whole.
+A text is compared with itself: both subjects answer it in neighbouring turns, and a slow moment of one of them spoils a
+few of the ratios, which their median ignores, while in a median over texts of all lengths it would move the whole.
 
 A bootstrap over texts alone is too narrow: two processes of the same program differ by where their memory lies. Here a
 round is one observation: fresh processes of both subjects on the same texts, in turns. The logarithms of the rounds'
